@@ -1,0 +1,1 @@
+"""read, check, split and encode: from the user's file to token ids."""

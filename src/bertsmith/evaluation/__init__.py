@@ -1,0 +1,1 @@
+"""evaluate: scores with intervals, and paired comparisons."""

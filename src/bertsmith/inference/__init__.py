@@ -1,0 +1,1 @@
+"""predict: answers through one Predictor, whatever the engine."""

@@ -1,0 +1,1 @@
+"""fit: an encoder becomes an expert on the user's labels."""

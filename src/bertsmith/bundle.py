@@ -1,0 +1,124 @@
+"""The bundle: what a trained model folder holds, how it is written, and how it is verified.
+
+A bundle is a standard Hugging Face model folder (`pipeline("text-classification", model=...)` loads it) plus
+`bertsmith.json`, which says what transformers does not know: the task, the max length, where it came from.
+`manifest.json` holds the sha256 of every file; loading verifies all of them. No file is a pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bertsmith.atomic import sha256, write_json, write_manifest, write_text
+from bertsmith.errors import BundleError
+from bertsmith.examples import LabelSet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What `bertsmith.json` holds.
+
+    Attributes:
+        task: Name of the task.
+        labels: Names in the order of the logits.
+        max_length: Tokens that a text may have; longer ones are cut, in training and in prediction.
+        pair: True when the model was trained on pairs of texts.
+        encoder: Name of the encoder that was fine-tuned.
+        fingerprint: sha256 of the training data.
+        columns: What the text columns were called in the training data: `text`, `text_pair`.
+        versions: Package → version, at the time of training.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    max_length: int
+    pair: bool
+    encoder: str
+    fingerprint: str
+    columns: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels as a set."""
+        return LabelSet(self.labels)
+
+
+def save(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, info: BundleInfo
+) -> None:
+    """Write a bundle; its manifest comes last, so that an interrupted one never loads.
+
+    Args:
+        folder: An empty or missing folder.
+        model: The trained model, fp32.
+        tokenizer: The encoder's tokenizer; its `model_max_length` becomes the bundle's max length.
+        info: What transformers does not know.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.model_max_length = info.max_length
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
+    write_json(folder / "bertsmith.json", asdict(info))
+    write_manifest(folder)
+
+
+def write_card(folder: Path, card: str) -> None:
+    """Put the model card (Markdown) into a bundle, and its sha256 into the manifest."""
+    write_text(folder / "README.md", card)
+    write_manifest(folder)
+
+
+def load_info(folder: Path) -> BundleInfo:
+    """Verify a bundle and read its `bertsmith.json`.
+
+    Raises:
+        BundleError: A file is missing or was changed, or the folder is no bundle.
+    """
+    verify(folder)
+    try:
+        stored: dict[str, Any] = json.loads((folder / "bertsmith.json").read_text(encoding="utf-8"))
+        if stored["format"] > FORMAT:
+            raise BundleError(
+                f"{folder}: the bundle has format {stored['format']}; this bertsmith reads up to {FORMAT}.",
+                tip="Upgrade: pip install --upgrade bertsmith",
+            )
+        return BundleInfo(**{**stored, "labels": tuple(stored["labels"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder}/bertsmith.json: not readable: {error}.") from error
+
+
+def verify(folder: Path) -> None:
+    """Compare every file of a bundle with its manifest.
+
+    Raises:
+        BundleError: A file is missing or was changed, or the folder is no bundle.
+    """
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise BundleError(
+            f"{folder}: no manifest.json, so this is no complete model of bertsmith.",
+            tip="A model is RUN/model of a run that came to its end.",
+        )
+    for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        file = folder / name
+        if not file.is_file():
+            raise BundleError(f"{file}: missing; the manifest lists it.", tip="Copy the whole model folder again.")
+        found = sha256(file)
+        if found != entry["sha256"]:
+            raise BundleError(
+                f"{file}: changed after training. Its sha256 is {found[:16]}…, but the manifest says "
+                f"{entry['sha256'][:16]}….",
+                tip="Copy the model folder again, or train again.",
+            )

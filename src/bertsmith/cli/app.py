@@ -1,0 +1,24 @@
+"""The verbs, in the order of the path. Each is loaded only when it is called, so that --help stays fast."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from bertsmith import __version__
+
+app = App(
+    name="bertsmith",
+    help="Fine-tune a BERT-family encoder on your own labelled text, know how good it is, and put it to work.",
+    version=__version__,
+    result_action="return_value",
+    sort_key=0,
+)
+_VERBS = {
+    "check": "Say whether DATA is fit to learn from (exit 1 when it is not).",
+    "train": "Learn from DATA and write everything to RUN.",
+    "evaluate": "Show how good RUN is: on its test rows, or on your file.",
+    "predict": "Answer texts, or the rows of a file.",
+    "models": "List known encoders: size, speed on this machine, when to take which.",
+}
+for _place, (_verb, _help) in enumerate(_VERBS.items()):
+    app.command(f"bertsmith.cli.{_verb}:{_verb}", name=_verb, help=_help, sort_key=_place)

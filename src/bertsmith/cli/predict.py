@@ -1,0 +1,155 @@
+"""bertsmith predict RUN [TEXT... | --in FILE --out FILE]."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from bertsmith.cli.console import listener, print_json
+from bertsmith.errors import UsageError
+from bertsmith.examples import Prediction
+
+_FLAGS = ("--in", "--out", "--scores", "--json", "--device", "--text", "--text-pair", "--encoding", "--threads", "--rung")
+
+
+def predict(  # noqa: PLR0913 - one parameter a flag
+    run: Annotated[Path, Parameter(help="A run, or its model folder.")],
+    /,
+    *texts: Annotated[str, Parameter(help="Texts to answer; - reads them from stdin, one a line.", allow_leading_hyphen=True)],
+    in_: Annotated[str | None, Parameter(name="--in", help="File whose rows are answered: CSV, TSV, JSONL, Parquet.", allow_leading_hyphen=True)] = None,
+    out: Annotated[Path | None, Parameter(help="File for all columns of --in and the answers.")] = None,
+    text: Annotated[str, Parameter(help="Column of --in that holds the text.", show_default=False)] = "",
+    text_pair: Annotated[list[str] | None, Parameter(help="Second text of each TEXT, or its column in --in.", consume_multiple=True, allow_leading_hyphen=True, negative=())] = None,
+    encoding: Annotated[str, Parameter(help="Character encoding of --in, when it is not UTF-8.", show_default=False)] = "",
+    scores: Annotated[bool, Parameter(negative=(), help="Give the probability of every label.")] = False,
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    threads: Annotated[str, Parameter(help="CPU threads; auto takes what this process may use.")] = "auto",
+    json: Annotated[bool, Parameter(negative=(), help="Print one JSON object a line.")] = False,
+) -> int:
+    """Answer texts, or the rows of a file.
+
+    Examples:
+        bertsmith predict runs/reviews "Not bad, but not great either."
+        bertsmith predict runs/reviews --in new.csv --out answers.csv --scores
+        cat texts.txt | bertsmith predict runs/reviews - --json
+    """
+    from bertsmith.recipe import Recipe
+
+    _refuse_mistyped(texts)
+    settings = Recipe().changed(
+        {"text": text, "encoding": encoding, "device": device, "threads": threads}, shown=lambda name: f"--{name}"
+    )
+    show = _Show(as_json=json, scores=scores)
+    if in_ == "-":
+        in_, texts = None, ("-", *texts)
+    if in_ is None:
+        _check_no_file(texts, out)
+        show.all(list(_answers(run, settings, list(_read_texts(texts)), text_pair)))
+        return 0
+    if texts:
+        raise UsageError(f"give texts or --in, not both. Got --in {in_} and {len(texts)} texts.")
+    pair = {"text_pair": text_pair[0]} if text_pair else {}
+    return _predict_file(run, Path(in_), out, settings.changed(pair), show)
+
+
+class _Show:
+    """Prints answers, one a line."""
+
+    def __init__(self, *, as_json: bool, scores: bool) -> None:
+        self.as_json = as_json
+        self.scores = scores
+
+    def all(self, answered: list[tuple[str, Prediction]]) -> None:
+        width = max((len(answer.label) for _, answer in answered), default=0)
+        for text, answer in answered:
+            if self.as_json:
+                print_json(as_object(text, answer, scores=self.scores))
+            else:
+                sys.stdout.write(f"{answer.label:<{width}}  {answer.score:.3f}  {' '.join(text.split())}\n")
+                if self.scores:
+                    ranked = sorted(answer.scores.items(), key=lambda each: -each[1])
+                    sys.stdout.writelines(f"  {score:.3f}  {label}\n" for label, score in ranked)
+
+
+def as_object(text: str, answer: Prediction, *, scores: bool) -> dict[str, Any]:
+    """Return an answer as `predict --json` prints it."""
+    line: dict[str, Any] = {
+        "text": text, "label": answer.label, "guess": answer.guess, "score": answer.score, "unknown": answer.unknown,
+    }  # fmt: skip
+    return line | {"scores": answer.scores} if scores else line
+
+
+def _answers(run: Path, settings: Any, texts: list[str], pairs: list[str] | None) -> Iterator[tuple[str, Prediction]]:
+    if not texts:
+        raise UsageError("no text to answer.", tip='bertsmith predict RUN "text", or --in FILE, or - for stdin.')
+    predictor = _load(run, settings)
+    return zip(texts, predictor.predict(texts, pairs), strict=True)
+
+
+def _predict_file(run: Path, source: Path, target: Path | None, settings: Any, show: _Show) -> int:
+    from bertsmith.data.files import open_batches
+    from bertsmith.scoring.files import answer_batches, score_file
+    from bertsmith.scoring.writers import check_ending
+
+    file = open_batches(source, encoding=settings.read.encoding)
+    if target is not None:
+        check_ending(target)
+    predictor = _load(run, settings)
+    voice = listener(json_output=True)
+    if target is None:
+        for batch, answers, _ in answer_batches(predictor, file, settings=settings.read, source=str(source)):
+            column = settings.read.text or predictor.info.columns.get("text", "")
+            texts = batch.column(column).to_pylist() if column in batch.schema.names else [""] * len(answers)
+            show.all([(str(text), answer) for text, answer in zip(texts, answers, strict=True)])
+        return 0
+    done = score_file(predictor, source, target, settings=settings.read, scores=show.scores, listener=voice)
+    cut = f"; {done.cut:,} texts were longer than {predictor.info.max_length} tokens and were cut" if done.cut else ""
+    voice.tell("predict", f"{done.rows:,} rows, answers in columns '{done.columns.label}' and '{done.columns.score}'{cut}", aside=str(target))  # fmt: skip
+    if show.as_json:
+        print_json({"rows": done.rows, "cut": done.cut, "out": str(target), "columns": {"label": done.columns.label, "score": done.columns.score}})  # fmt: skip
+    return 0
+
+
+def _load(run: Path, settings: Any) -> Any:
+    from bertsmith import threads
+    from bertsmith.encoders import require
+
+    require("torch", what="predicting", extra="train")
+    number = threads.resolve(settings.run.threads)
+    threads.limit_libraries(number)
+    import torch
+
+    from bertsmith.inference.predictor import load
+
+    torch.set_num_threads(number)
+    return load(run, device=settings.run.device)
+
+
+def _read_texts(texts: tuple[str, ...]) -> Iterator[str]:
+    for text in texts:
+        if text == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin)
+        else:
+            yield text
+
+
+def _check_no_file(texts: tuple[str, ...], out: Path | None) -> None:
+    if out is not None:
+        raise UsageError("--out needs --in: it takes the rows of a file.", tip="bertsmith predict RUN --in FILE --out FILE")
+    if not texts:
+        raise UsageError("no text to answer.", tip='bertsmith predict RUN "text", or --in FILE, or - for stdin.')
+
+
+def _refuse_mistyped(texts: tuple[str, ...]) -> None:
+    """Texts may begin with a hyphen, but one that is nearly a flag is a slip of the pen."""
+    for text in texts:
+        near = difflib.get_close_matches(text, _FLAGS, n=1, cutoff=0.75) if text.startswith("--") else []
+        if near:
+            raise UsageError(
+                f"unknown flag '{text}'. Did you mean '{near[0]}'?", tip="If it is a text, put it after a lone --: RUN -- TEXT"
+            )

@@ -1,0 +1,47 @@
+"""bertsmith train DATA --out RUN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from bertsmith.cli.console import listener, print_json
+from bertsmith.cli.flags import recipe_of, with_settings
+from bertsmith.errors import UsageError
+
+
+@with_settings(("read", "split", "text", "fit", "run"))
+def train(
+    data: Annotated[str | None, Parameter(help="CSV, TSV, JSONL, Parquet (gzip too), or a folder per label.")] = None,
+    /,
+    *,
+    flags: Mapping[str, Any],
+    out: Annotated[str | None, Parameter(help="Folder of the run; it is made.")] = None,
+    recipe: Annotated[Path | None, Parameter(help="TOML file with settings; RUN/recipe.toml repeats a run.")] = None,
+    force: Annotated[bool, Parameter(negative=(), help="Replace a run that is already at --out.")] = False,
+    json: Annotated[bool, Parameter(negative=(), help="Print the scores as JSON.")] = False,
+) -> int:
+    """Learn from DATA and write everything to RUN.
+
+    Examples:
+        bertsmith train reviews.csv --out runs/reviews
+        bertsmith train reviews.csv --out runs/b --epochs 5 --metric accuracy
+        bertsmith train --recipe runs/reviews/recipe.toml --out runs/again
+    """
+    settings = recipe_of(flags, file=recipe)
+    if out is None:
+        raise UsageError("--out is missing: it says where the run is written.", tip="bertsmith train DATA --out RUN")
+    source = data or settings.read.data
+    if not source and not settings.read.dataset:
+        raise UsageError("DATA is missing: a file or folder to learn from.", tip="bertsmith train DATA --out RUN")
+    from bertsmith.pipeline import train as train_pipeline
+
+    trained = train_pipeline(
+        source or None, out=Path(out), recipe=settings, force=force, listener=listener(json_output=json)
+    )
+    if json:
+        print_json(trained.run.read_json(trained.run.scores))
+    return 0

@@ -1,0 +1,327 @@
+"""Which column is the text and which the label: by setting, by name in tiers, then by content."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bertsmith.errors import BertsmithError, DataError, UsageError
+from bertsmith.examples import Columns
+from bertsmith.recipe import Read
+
+TEXT_NAMES = frozenset(
+    [
+        "texts",
+        "sentence",
+        "sentences",
+        "review",
+        "reviews",
+        "reviewtext",
+        "review_text",
+        "content",
+        "body",
+        "message",
+        "messages",
+        "comment",
+        "comments",
+        "comment_text",
+        "utterance",
+        "query",
+        "question",
+        "tweet",
+        "description",
+        "document",
+        "doc",
+        "headline",
+        "title",
+        "abstract",
+        "summary",
+        "post",
+        "paragraph",
+        "passage",
+        "input",
+        "inputs",
+        "prompt",
+        "request",
+        "snippet",
+        "news",
+        "article",
+    ]
+)
+LABEL_NAMES = frozenset(
+    [
+        "labels",
+        "label_name",
+        "label_text",
+        "class",
+        "classes",
+        "class_name",
+        "category",
+        "categories",
+        "intent",
+        "sentiment",
+        "target",
+        "targets",
+        "topic",
+        "topics",
+        "tag",
+        "tags",
+        "emotion",
+        "polarity",
+        "rating",
+        "ratings",
+        "score",
+        "stars",
+        "star",
+        "y",
+        "output",
+        "gold",
+        "genre",
+    ]
+)
+PAIRS = (
+    ("text", "text_pair"),
+    ("text_a", "text_b"),
+    ("text1", "text2"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+)
+PARTS = ("text", "label", "text_pair", "group", "time")
+_SAMPLE = 2_000
+_LONG = 15
+_FEW = 1_000
+_FLAGS = {part: f"--{part.replace('_', '-')}" for part in PARTS}
+
+
+@dataclass(frozen=True)
+class FoundColumns:
+    """The columns, and one sentence that says how they were found."""
+
+    columns: Columns
+    note: str
+
+
+@dataclass
+class _Search:
+    """What is being looked at, and what has been found so far: part → column."""
+
+    table: pa.Table
+    source: str
+    labelled: bool
+    found: dict[str, str] = field(default_factory=dict)
+
+    def free(self) -> list[str]:
+        """Columns that play no part yet."""
+        return [name for name in self.table.column_names if name not in self.found.values()]
+
+
+def find_columns(table: pa.Table, settings: Read, *, source: str, labelled: bool = True) -> FoundColumns:
+    """Find out which column plays which part.
+
+    Settings come first. Then names: `text` and `label`, then the columns of a pair, then usual names.
+    Then content: the one column of long texts, the one column of few distinct values.
+
+    Args:
+        table: The user's columns; some rows are enough.
+        settings: Its `text`, `label`, `text_pair`, `group` and `time` override the finding.
+        source: What the table is called in messages.
+        labelled: False when no label is needed; one is then found by its name only.
+
+    Raises:
+        UsageError: A setting names no column, or one column twice.
+        DataError: There is no candidate, or more than one.
+    """
+    search = _Search(table, source, labelled)
+    _take_settings(search, settings)
+    for part in ("id", "weight"):
+        _take(search, part, _first_named(search, part))
+    _find_by_name(search, settings_label=bool(settings.label))
+    if "text" not in search.found:
+        _take(search, "text", _text_by_content(search))
+    if labelled and "label" not in search.found:
+        _take(search, "label", _label_by_content(search))
+    columns = Columns(**search.found)
+    return FoundColumns(columns, _note(columns))
+
+
+def match_column(name: str, names: Sequence[str]) -> str | None:
+    """Find a column by name: exactly, else the only one that differs in case and outer blanks alone."""
+    if name in names:
+        return name
+    alike = [each for each in names if _plain(each) == _plain(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def no_column(source: str, name: str, names: Sequence[str], *, flag: str = "") -> str:
+    """Word that a column is not there; the nearest name and all names are offered."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return (
+        f"{source}: no column '{name}'{f' ({flag})' if flag else ''}.{hint} Its columns are {_listed(names)}."
+    )
+
+
+def _take_settings(search: _Search, settings: Read) -> None:
+    for part in PARTS:
+        wanted = getattr(settings, part)
+        if not wanted:
+            continue
+        name = match_column(wanted, search.table.column_names)
+        if name is None:
+            raise UsageError(no_column(search.source, wanted, search.table.column_names, flag=_FLAGS[part]))
+        taken = next((other for other, each in search.found.items() if each == name), None)
+        if taken is not None and not {taken, part} & {"group", "time"}:
+            raise UsageError(
+                f"{search.source}: column '{name}' cannot be both {_FLAGS[taken]} and {_FLAGS[part]}.",
+                tip=f"Its columns are {_listed(search.table.column_names)}.",
+            )
+        search.found[part] = name
+
+
+def _take(search: _Search, part: str, name: str | None) -> None:
+    if name is not None:
+        search.found[part] = name
+
+
+def _find_by_name(search: _Search, *, settings_label: bool) -> None:
+    """Look for names in tiers; `text` and a pair come before names that are only usual."""
+    if "text" not in search.found:
+        _find_pair(search)
+    elif "text_pair" not in search.found:
+        _take(search, "text_pair", _first_named(search, "text_pair"))
+    if "label" not in search.found:
+        _take(search, "label", _first_named(search, "label"))
+    if "label" not in search.found:
+        _take(search, "label", _usual(search, "label", LABEL_NAMES))
+    if not search.labelled and not settings_label and not _can_be_label(search):
+        search.found.pop("label", None)
+    if "text" not in search.found:
+        _take(search, "text", _usual(search, "text", TEXT_NAMES))
+
+
+def _find_pair(search: _Search) -> None:
+    """Take `text`, or both columns of a pair that is complete."""
+    for first, second in PAIRS:
+        left, right = _first_named(search, first), _first_named(search, second)
+        chosen = search.found.get("text_pair")
+        right = right or (chosen if chosen is not None and _plain(chosen) == second else None)
+        if left and (first == "text" or right):
+            search.found["text"] = left
+            if right:
+                search.found.setdefault("text_pair", right)
+            return
+
+
+def _first_named(search: _Search, name: str) -> str | None:
+    """Return the free column of this name; exact spelling wins over another case."""
+    free = search.free()
+    return name if name in free else next((each for each in free if _plain(each) == name), None)
+
+
+def _usual(search: _Search, part: str, names: frozenset[str]) -> str | None:
+    found = [name for name in search.free() if _plain(name).replace(" ", "_").replace("-", "_") in names]
+    if len(found) > 1 and (search.labelled or part == "text"):
+        raise _ambiguous(search, part, found)
+    return found[0] if len(found) == 1 else None
+
+
+def _can_be_label(search: _Search) -> bool:
+    name = search.found.get("label")
+    kind = pa.null() if name is None else search.table.schema.field(name).type
+    return name is not None and not (pa.types.is_floating(kind) or pa.types.is_nested(kind))
+
+
+def _text_by_content(search: _Search) -> str:
+    strings = [name for name in search.free() if _is_text(search.table.schema.field(name).type)]
+    if not search.labelled and search.table.num_columns == 1 and strings:
+        return strings[0]
+    long = [name for name in strings if _mean_length(search.table, name) >= _LONG]
+    candidates = long or (strings if len(strings) == 1 else [])
+    if not candidates:
+        raise DataError(
+            f"{search.source}: no column of texts found. "
+            f"Its columns are {_listed(search.table.column_names)}.",
+            tip="Name it with --text COLUMN. Does the file have a header?",
+        )
+    if len(candidates) > 1:
+        raise _ambiguous(search, "text", candidates)
+    return candidates[0]
+
+
+def _label_by_content(search: _Search) -> str:
+    free = search.free()
+    few = [name for name in free if _has_few_values(search.table, name)]
+    candidates = few or (free if len(free) == 1 else [])
+    if not candidates:
+        raise DataError(
+            f"{search.source}: no column of labels found. "
+            f"Its columns are {_listed(search.table.column_names)}.",
+            tip="Name it with --label COLUMN. Does the file have a header?",
+        )
+    if len(candidates) > 1:
+        raise _ambiguous(search, "label", candidates)
+    return candidates[0]
+
+
+def _ambiguous(search: _Search, part: str, names: list[str]) -> BertsmithError:
+    samples = "; ".join(f"'{name}' (such as {_sample_value(search.table, name)})" for name in names)
+    return DataError(
+        f"{search.source}: {len(names)} columns could be the {part}: {samples}.",
+        tip=f"Name the one that is meant: {_FLAGS[part]} {names[0]}",
+    )
+
+
+def _sample_value(table: pa.Table, name: str) -> str:
+    value = next(
+        (each for each in table.column(name).slice(0, 50).to_pylist() if each is not None and each != ""), ""
+    )
+    text = str(value).replace("\n", " ")
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
+
+
+def _mean_length(table: pa.Table, name: str) -> float:
+    column = table.column(name).slice(0, _SAMPLE).cast(pa.string())
+    return float(pc.mean(pc.utf8_length(column)).as_py() or 0)
+
+
+def _has_few_values(table: pa.Table, name: str) -> bool:
+    """Whether a column looks like classes: values repeat, and there are not too many or too long ones."""
+    kind = table.schema.field(name).type
+    if pa.types.is_nested(kind) or pa.types.is_floating(kind):
+        return False
+    column = table.column(name).drop_null()
+    if _is_text(kind):
+        column = column.cast(pa.string())
+        column = column.filter(pc.greater(pc.utf8_length(column), 0))
+        if _mean_length(table, name) > 50:
+            return False
+    distinct = pc.count_distinct(column).as_py()
+    return bool(0 < distinct <= _FEW and distinct * 2 <= len(column))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _note(columns: Columns) -> str:
+    return ", ".join(f"{part} from column '{name}'" for part, name in columns.used().items())
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    shown = ", ".join(f"'{name}'" for name in names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown or "none"
+
+
+__all__ = ["LABEL_NAMES", "PAIRS", "TEXT_NAMES", "FoundColumns", "find_columns", "match_column", "no_column"]

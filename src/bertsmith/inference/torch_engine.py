@@ -1,0 +1,118 @@
+"""The torch engine: logits of encoded rows, in batches of similar length, in the order of the rows."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertsmith.data.encode import Encoded
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Array = np.ndarray[Any, Any]
+TOKEN_BUDGET = 4096
+"""Padded tokens of a batch: enough to keep the matrix products busy, little memory."""
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn the setting `device` into a torch device; auto takes CUDA, then MPS, then the CPU."""
+    import torch
+
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def batches_by_length(lengths: Array, *, budget: int = TOKEN_BUDGET, most: int = 512) -> Iterator[Array]:
+    """Cut rows, longest first, into batches of at most `budget` padded tokens and `most` rows.
+
+    >>> [batch.tolist() for batch in batches_by_length(np.array([3, 9, 4]), budget=9)]
+    [[1], [2, 0]]
+    """
+    order = np.argsort(-lengths, kind="stable")
+    begin = 0
+    while begin < len(order):
+        size = max(1, min(most, budget // max(1, int(lengths[order[begin]]))))
+        yield order[begin : begin + size]
+        begin += size
+
+
+def to_inputs(model: PreTrainedModel, padded: dict[str, Array], device: torch.device) -> dict[str, torch.Tensor]:
+    """Make a model's inputs of padded arrays; segment ids only where the model knows segments."""
+    import torch
+
+    known = known_inputs(model)
+    return {name: torch.from_numpy(array).to(device) for name, array in padded.items() if name in known}
+
+
+def known_inputs(model: PreTrainedModel) -> frozenset[str]:
+    """Name the arrays that a model takes: ids, mask, and segment ids where it knows segments."""
+    segments = "token_type_ids" in inspect.signature(model.forward).parameters
+    segments = segments and getattr(model.config, "type_vocab_size", 0) > 1
+    return frozenset({"input_ids", "attention_mask"} | ({"token_type_ids"} if segments else set()))
+
+
+def logits(
+    model: PreTrainedModel, encoded: Encoded, *, budget: int = TOKEN_BUDGET, done: Callable[[int], None] | None = None
+) -> Array:
+    """Compute logits in fp32, without dropout.
+
+    Args:
+        model: A model with a head; it is left in the mode it was in.
+        encoded: The rows.
+        budget: Padded tokens of a batch; answers do not depend on it beyond 1e-5.
+        done: Told how many rows each batch had.
+
+    Returns:
+        float32 `(rows, outputs)`, in the order of the rows.
+    """
+    results: Array | None = None
+    with evaluating(model):
+        device = next(model.parameters()).device
+        for rows in batches_by_length(encoded.lengths, budget=budget):
+            output = model(**to_inputs(model, encoded.pad(rows), device)).logits
+            found = output.float().cpu().numpy()
+            if results is None:
+                results = np.zeros((len(encoded), *found.shape[1:]), dtype=np.float32)
+            results[rows] = found
+            if done is not None:
+                done(len(rows))
+    return np.zeros((0, model.config.num_labels), np.float32) if results is None else results
+
+
+@contextlib.contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Switch dropout and gradients off for a while."""
+    import torch
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and load reports off the user's screen for a while."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,105 @@
+"""What a run writes down: data, split, findings, ladder, answers, scores. Written, never computed, here."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bertsmith.atomic import replacing, write_json
+from bertsmith.examples import SIDES, Examples, LabelSet, Prediction
+from bertsmith.run_folder import FORMAT, RunFolder
+
+Array = np.ndarray[Any, Any]
+_HASHED_ROWS = 65_536
+_PACKAGES = ("bertsmith", "torch", "transformers", "tokenizers", "accelerate", "scikit-learn", "numpy", "pyarrow")
+
+
+def versions() -> dict[str, str]:
+    """Name the versions of Python and of the packages that matter."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def data_fingerprint(examples: Examples) -> str:
+    """Return a sha256 over texts, labels and what else is learned from: equal data, equal fingerprint."""
+    digest = hashlib.sha256()
+    for name in ("text", "text_pair", "label", "weight", "group", "time", "given"):
+        if name in examples:
+            digest.update(name.encode())
+            column = examples.column(name).cast(pa.string())
+            for begin in range(0, len(column), _HASHED_ROWS):
+                part = column.slice(begin, _HASHED_ROWS)
+                # `take` lays the values out afresh, so that equal values are equal bytes.
+                fresh = pc.fill_null(part, "").take(pa.array(np.arange(len(part)))).combine_chunks()
+                digest.update(pc.fill_null(pc.binary_length(part), -1).to_numpy().astype("<i8").tobytes())
+                digest.update(bytes(fresh.buffers()[-1] or b""))
+    return digest.hexdigest()
+
+
+def write_data(run: RunFolder, examples: Examples, labels: LabelSet, *, sides: Array, notes: tuple[str, ...]) -> None:
+    """Write data.json and split.parquet."""
+    names, counts = np.unique(sides.astype(str), return_counts=True)
+    sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    columns = {part: name for part, name in examples.columns.used().items() if part in examples}
+    record = {
+        "format": FORMAT,
+        "source": examples.source,
+        "fingerprint": data_fingerprint(examples),
+        "rows": len(examples),
+        "columns": columns,
+        "labels": {
+            name: int(count) for name, count in zip(labels.names, np.bincount(
+                labels.ids(examples.column("label")), minlength=len(labels)), strict=True)
+        },
+        "split": {side: sizes.get(side, 0) for side in SIDES},
+        "notes": [*examples.notes, *notes],
+    }  # fmt: skip
+    write_json(run.data, record)
+    table = pa.table(
+        {
+            "file": examples.column("file"),
+            "row": examples.column("row"),
+            "side": pa.array(sides.astype(str)).dictionary_encode(),
+        }
+    )
+    with replacing(run.split) as temporary:
+        pq.write_table(table, temporary)
+
+
+def write_predictions(
+    run: RunFolder, answered: Mapping[str, tuple[Examples, list[Prediction]]], *, texts: bool
+) -> None:
+    """Write predictions.parquet: file, row, side, gold label, answer, score, and a probability for each label."""
+    tables = []
+    for side, (examples, answers) in answered.items():
+        columns: dict[str, Any] = {
+            "file": examples.column("file").cast(pa.string()),
+            "row": examples.column("row"),
+            "side": pa.array([side] * len(examples), pa.string()),
+        }
+        if texts:
+            columns |= {name: examples.column(name) for name in ("text", "text_pair") if name in examples}
+        columns |= {
+            "gold": examples.column("label"),
+            "label": pa.array([each.label for each in answers], pa.string()),
+            "guess": pa.array([each.guess for each in answers], pa.string()),
+            "score": pa.array([each.score for each in answers], pa.float64()),
+            "unknown": pa.array([each.unknown for each in answers], pa.bool_()),
+            "scores": pa.array([list(each.scores.values()) for each in answers], pa.list_(pa.float64())),
+        }
+        tables.append(pa.table(columns))
+    with replacing(run.predictions) as temporary:
+        pq.write_table(pa.concat_tables(tables, promote_options="default"), temporary)

@@ -1,0 +1,141 @@
+"""What lies where in a run on disk, and how a run begins and ends there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertsmith.atomic import write_manifest
+from bertsmith.errors import UsageError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run.
+
+    A run is whole when its `manifest.json` is there: it is written last.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """Every setting, resolved (TOML)."""
+        return self.path / "recipe.toml"
+
+    @property
+    def data(self) -> Path:
+        """What was read: fingerprint, columns, labels, sizes of the sides (JSON)."""
+        return self.path / "data.json"
+
+    @property
+    def split(self) -> Path:
+        """The side of every row: file, row, side (Parquet)."""
+        return self.path / "split.parquet"
+
+    @property
+    def findings(self) -> Path:
+        """What check found (JSON)."""
+        return self.path / "findings.json"
+
+    @property
+    def baselines(self) -> Path:
+        """The cheap rungs of the ladder, usable (a folder of skops files)."""
+        return self.path / "baselines"
+
+    @property
+    def history(self) -> Path:
+        """A line for each logged step and each validation (JSON lines)."""
+        return self.path / "history.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """How good the model is (JSON); the contract for scripts."""
+        return self.path / "scores.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Answers to the validation, calibration and test rows (Parquet)."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def scratch(self) -> Path:
+        """Checkpoints and token ids while the run goes on; gone at the end."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The bundle."""
+        return self.path / "model"
+
+    @property
+    def manifest(self) -> Path:
+        """Every file with its size and sha256 (JSON)."""
+        return self.path / "manifest.json"
+
+    @property
+    def is_whole(self) -> bool:
+        """True when the run came to its end."""
+        return self.manifest.is_file()
+
+    def finish(self) -> None:
+        """Clear the scratch folder and seal the run with its manifest."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        write_manifest(self.path)
+
+    def read_json(self, path: Path) -> Any:
+        """Read one of the run's JSON files."""
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def create(path: Path, *, force: bool) -> RunFolder:
+    """Make an empty run folder.
+
+    Args:
+        path: Where.
+        force: Replace a run that is already there. Nothing that is no run is ever deleted.
+
+    Raises:
+        UsageError: The place is taken, or cannot be written to.
+    """
+    run = RunFolder(path)
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            _make_room(run, force=force)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written to: {error.strerror}.", tip="Choose another --out.") from error
+    return run
+
+
+def open_run(path: Path) -> RunFolder:
+    """Open a run that came to its end.
+
+    Raises:
+        UsageError: There is no run, or it is unfinished.
+    """
+    run = RunFolder(path)
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such run folder.", tip="A run is what `bertsmith train DATA --out RUN` makes.")
+    if not run.is_whole:
+        why = "the run did not come to its end" if run.recipe.is_file() else "this is no run of bertsmith"
+        raise UsageError(f"{path}: {why} (no manifest.json).", tip="Train it again: bertsmith train DATA --out RUN --force")
+    return run
+
+
+def _make_room(run: RunFolder, *, force: bool) -> None:
+    is_run = run.path.is_dir() and (run.recipe.is_file() or run.scratch.is_dir())
+    if not is_run:
+        raise UsageError(
+            f"{run.path}: exists and is no run of bertsmith, so nothing is written there.",
+            tip="Choose another --out, or an empty folder.",
+        )
+    if not force:
+        state = "holds a finished run" if run.is_whole else "holds an unfinished run"
+        raise UsageError(f"{run.path}: {state}.", tip="Choose another --out, or replace it with --force.")
+    shutil.rmtree(run.path)

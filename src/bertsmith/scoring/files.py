@@ -1,0 +1,115 @@
+"""predict --in FILE: rows stream through the Predictor, with all their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bertsmith.data.batches import FileBatches
+from bertsmith.data.columns import find_columns
+from bertsmith.data.files import open_batches
+from bertsmith.errors import DataError
+from bertsmith.examples import Columns, Prediction
+from bertsmith.inference.predictor import Predictor
+from bertsmith.listener import Listener
+from bertsmith.recipe import Read
+from bertsmith.scoring.answers import AnswerColumns
+from bertsmith.scoring.writers import open_writer
+
+ROWS = 4096
+"""Rows that are answered together: enough to sort by length, little memory."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of a file: its rows, those whose text was cut, and the names of the answers' columns."""
+
+    rows: int
+    cut: int
+    columns: AnswerColumns
+
+
+def score_file(
+    predictor: Predictor, source: Path, target: Path, *, settings: Read, scores: bool, listener: Listener
+) -> Scored:
+    """Answer every row of a file and write all its columns and the answers to another.
+
+    Args:
+        predictor: Gives the answers.
+        source: CSV, TSV, JSONL or Parquet (gzip too).
+        target: CSV, TSV, JSONL or Parquet; it appears only when it is whole.
+        settings: Names of the columns, where they are not found by themselves; the encoding.
+        scores: True to write the probability of every label.
+        listener: Told of progress.
+
+    Raises:
+        DataError: The file is broken, or its text column cannot be told.
+        UsageError: A path or a column does not exist.
+    """
+    file = open_batches(source, encoding=settings.encoding)
+    names = AnswerColumns.beside(file.schema.names, labels=predictor.labels.names if scores else ())
+    rows = cut = 0
+    with (
+        open_writer(target, names.schema(file.schema)) as write,
+        listener.work("predict", _count(source)) as progress,
+    ):
+        for batch, answers, lost in answer_batches(predictor, file, settings=settings, source=str(source)):
+            write(names.join(batch, answers))
+            rows, cut = rows + len(answers), cut + lost
+            progress.advance(len(answers))
+    return Scored(rows, cut, names)
+
+
+def answer_batches(
+    predictor: Predictor, file: FileBatches, *, settings: Read, source: str
+) -> Iterator[tuple[pa.RecordBatch, list[Prediction], int]]:
+    """Yield batches of rows, their answers, and how many of their texts were cut."""
+    columns: Columns | None = None
+    for whole in file:
+        for begin in range(0, whole.num_rows, ROWS):
+            batch = whole.slice(begin, ROWS)
+            if columns is None:
+                columns = _columns(pa.Table.from_batches([whole]), settings, source, predictor)
+            texts, pairs = _text(batch, columns.text), None
+            if predictor.info.pair:
+                if columns.text_pair is None:
+                    raise DataError(
+                        f"{source}: no column with the second text; this model was trained on pairs.",
+                        tip="Name it with --text-pair COLUMN.",
+                    )
+                pairs = _text(batch, columns.text_pair)
+            encoded = predictor.encode(texts, pairs)
+            answers = predictor.task.decode(
+                predictor.task.probabilities(predictor.logits_of(encoded)), predictor.labels
+            )
+            yield batch, answers, int((encoded.tokens_cut > 0).sum())
+    if columns is None:
+        raise DataError(f"{source}: no rows.", tip="Is it the right file?")
+
+
+def _columns(table: pa.Table, settings: Read, source: str, predictor: Predictor) -> Columns:
+    """Find the text as in training: under the same name, where the file has it and none was named."""
+    named: dict[str, Any] = {}
+    for part, name in predictor.info.columns.items():
+        if part in {"text", "text_pair"} and not getattr(settings, part) and name in table.column_names:
+            named[part] = name
+    return find_columns(table, settings.model_copy(update=named), source=source, labelled=False).columns
+
+
+def _text(batch: pa.RecordBatch, name: str) -> pa.ChunkedArray:
+    column = pc.fill_null(batch.column(name).cast(pa.string()), "")
+    return pa.chunked_array([column])
+
+
+def _count(source: Path) -> int | None:
+    """Count rows where that is cheap (Parquet knows), so that progress can show what is left."""
+    if source.suffix.lower() != ".parquet":
+        return None
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(source).num_rows)

@@ -1,0 +1,135 @@
+"""What a run says: one line a stage, in words. Nothing is computed here but sums and shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from bertsmith.clock import in_words
+from bertsmith.examples import SIDES, Examples, LabelSet
+from bertsmith.findings import Findings
+from bertsmith.listener import Listener
+
+if TYPE_CHECKING:
+    from bertsmith.data.encode import Encoded
+    from bertsmith.data.split import Splits
+    from bertsmith.recipe import Recipe
+    from bertsmith.run_folder import RunFolder
+    from bertsmith.training.fit import Fitted
+    from bertsmith.training.model import Parameters
+
+_SHOWN_LABELS = 6
+_SHOWN_WARNINGS = 5
+
+
+def read(listener: Listener, examples: Examples, labels: LabelSet) -> None:
+    """Say what was read, and which columns were taken."""
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(examples.column("label")).to_pylist()}
+    ranked = sorted(labels.names, key=lambda name: -counts.get(name, 0))
+    shown = " · ".join(f"{name} {counts.get(name, 0):,}" for name in ranked[:_SHOWN_LABELS])
+    more = f" · {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
+    listener.tell("read", f"{len(examples):,} rows, {len(labels)} labels: {shown}{more}", aside=examples.source)
+    for note in examples.notes:
+        listener.tell("", note)
+
+
+def check(listener: Listener, findings: Findings) -> None:
+    """Say how many findings there are, and the errors and warnings themselves."""
+    counts = {name: len(findings.with_severity(name)) for name in ("error", "warning", "note")}
+    told = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items() if count)
+    listener.tell("check", told or "nothing to find fault with", aside="bertsmith check DATA lists them" if told else "")
+    grave = [*findings.with_severity("error"), *findings.with_severity("warning")]
+    for finding in grave[:_SHOWN_WARNINGS]:
+        listener.warn(f"{finding.message} {finding.remedy}")
+    if len(grave) > _SHOWN_WARNINGS:
+        listener.warn(f"and {len(grave) - _SHOWN_WARNINGS} more: bertsmith check DATA lists all")
+    for finding in findings.with_severity("note"):
+        if finding.kind == "cost":
+            listener.tell("", finding.message)
+
+
+def split(listener: Listener, splits: Splits, *, seed: int) -> None:
+    """Say how many rows each side has."""
+    sizes = splits.sizes()
+    listener.tell("split", " · ".join(f"{sizes[side]:,} {side}" for side in SIDES), aside=f"seed {seed}")
+    for note in splits.notes:
+        listener.tell("", note)
+
+
+def encode(listener: Listener, encoded: Encoded, max_length: int) -> None:
+    """Say how long a text may be, and what the training rows lose by it."""
+    cut = int((encoded.tokens_cut > 0).sum())
+    lost = int(encoded.tokens_cut.sum())
+    every = lost + int(encoded.lengths.sum())
+    loss = f"{cut:,} training rows are cut, {lost / max(1, every):.2%} of their tokens lost" if cut else "no training row is cut"
+    mean = encoded.lengths.mean() if len(encoded) else 0
+    listener.tell("encode", f"max length {max_length} tokens: {loss}; {mean:.0f} tokens on average")
+
+
+def baselines(listener: Listener, rungs: Sequence[Mapping[str, Any]]) -> None:
+    """Say how far the cheap rungs of the ladder come."""
+    told = " · ".join(f"{rung['name']} {rung['shown']} ({in_words(rung['seconds'])})" for rung in rungs)
+    listener.tell("baselines", told)
+
+
+def model(listener: Listener, parameters: Parameters, recipe: Recipe) -> None:
+    """Say what is trained, and how."""
+    settings = recipe.fit
+    listener.tell(
+        "model",
+        f"{settings.encoder}: {parameters.total / 1e6:.1f} M parameters, {parameters.trainable / 1e6:.1f} M trainable; "
+        f"head {parameters.head}, started from {settings.head_start.replace('-', ' ')}",
+    )
+    batch = settings.batch_size * settings.accumulate
+    listener.tell(
+        "", f"up to {settings.epochs} epochs, batch {batch}, learning rate {settings.learning_rate:g}, "
+        f"{settings.precision} on {recipe.run.device}, {recipe.run.threads} threads"
+    )  # fmt: skip
+
+
+def fit(listener: Listener, fitted: Fitted, recipe: Recipe) -> None:
+    """Say how training went."""
+    best = "" if fitted.best_metric is None else f", best at {fitted.best_epoch} ({recipe.fit.metric} {fitted.best_metric:.4f} on validation)"  # fmt: skip
+    listener.tell(
+        "fit",
+        f"{fitted.epochs} epochs{best}; {fitted.examples_per_second:.0f} examples/s, "
+        f"{fitted.tokens_per_second:,.0f} tokens/s, {fitted.padding_waste:.0%} padding, "
+        f"{fitted.utilisation:.0%} of the machine's peak",
+        aside=in_words(fitted.seconds),
+    )
+
+
+def evaluate(listener: Listener, scores: Mapping[str, Any] | None) -> None:
+    """Say how good the model is on rows that it has not seen."""
+    if scores is None:
+        listener.tell("evaluate", "no test rows, so nothing honest can be said about how good it is")
+        return
+    listener.tell("evaluate", f"{shown('accuracy', scores)}, {shown('macro_f1', scores)} on {scores['rows']:,} unseen rows")
+
+
+def shown(name: str, scores: Mapping[str, Any]) -> str:
+    """Show one score with its interval.
+
+    >>> shown("macro_f1", {"macro_f1": {"value": 0.861, "low": 0.812, "high": 0.903}})
+    'macro-F1 0.861 [0.812, 0.903]'
+    """
+    each = scores[name]
+    words = {"macro_f1": "macro-F1", "weighted_f1": "weighted F1", "mcc": "MCC"}.get(name, name.replace("_", " "))
+    return f"{words} {each['value']:.3f} [{each['low']:.3f}, {each['high']:.3f}]"
+
+
+def done(listener: Listener, run: RunFolder, scores: Mapping[str, Any]) -> None:
+    """Say what it all comes to and where it lies."""
+    if scores.get("verdict"):
+        listener.tell("verdict", scores["verdict"])
+    listener.tell("run", f"{run.path}", aside=in_words(scores["seconds"]["total"]))
+    listener.tell("", f"model in {run.model}, scores in {run.scores}")
+    listener.tell("", f'try it: bertsmith predict {run.path} "your text"')
+
+
+def mean_length(lengths: np.ndarray[Any, Any]) -> float:
+    """Mean of some lengths; 0 where there are none."""
+    return float(lengths.mean()) if len(lengths) else 0.0

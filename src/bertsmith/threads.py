@@ -1,0 +1,44 @@
+"""CPU threads: as many as this process may use, never as many as the host has."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def allowed(cgroup: Path = _CGROUP) -> int:
+    """Count the CPUs that affinity and the container's quota leave to this process.
+
+    Reads cgroup v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us`, `cpu.cfs_period_us`).
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, _quota(cgroup)))
+
+
+def resolve(threads: int | str) -> int:
+    """Turn the setting `threads` into a number."""
+    return allowed() if threads == "auto" else int(threads)
+
+
+def limit_libraries(threads: int) -> None:
+    """Hold the tokenizers' thread pool to `threads`; it must be called before its first use."""
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true" if threads > 1 else "false")
+
+
+def _quota(cgroup: Path) -> int:
+    unlimited = 1 << 20
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return unlimited
+    if quota == "max" or int(quota) <= 0:
+        return unlimited
+    return max(1, math.floor(int(quota) / int(period)))

@@ -1,0 +1,68 @@
+"""Head start: the head begins as a linear probe, not at random.
+
+A logistic regression on the input of the head's last linear layer is written into that layer before
+fine-tuning (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054). The features' scaling is
+folded into the weights, so the layer stays a plain linear one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bertsmith.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = np.ndarray[Any, Any]
+STRENGTH = 1.0
+"""scikit-learn's C of the probe on standardised features."""
+
+
+def probe_weights(
+    task: Task, features: Array, targets: Array, *, outputs: int, intercept: bool, seed: int,
+    weights: Array | None = None, strength: float = STRENGTH,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Fit a probe and give it as the weight and bias of a linear layer on the raw features.
+
+    Args:
+        task: Knows which linear model fits its labels.
+        features: float32 `(rows, width)`.
+        targets: As the task makes them.
+        outputs: Number of logits.
+        intercept: False for a head without bias: then the features are scaled but not centred.
+        seed: Seed of the solver.
+        weights: Weight of each row in the loss, `(rows,)`.
+        strength: scikit-learn's C.
+
+    Returns:
+        Weight float32 `(outputs, width)` and bias float32 `(outputs,)`; rows of classes that have no
+        training row are zero, their bias that of the least probable class.
+    """
+    scale = np.maximum(features.std(axis=0), 1e-6)
+    centre = features.mean(axis=0) if intercept else np.zeros_like(scale)
+    model = task.classifier(strength=strength, seed=seed)
+    model.set_params(fit_intercept=intercept)
+    model.fit((features - centre) / scale, targets, sample_weight=weights)
+    coefficients, constants = np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
+    if len(coefficients) == 1 and len(model.classes_) == 2:
+        # Two classes have one margin z; softmax over (-z/2, z/2) is the same sigmoid.
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        constants = np.array([-0.5, 0.5]) * constants
+    weight = np.zeros((outputs, features.shape[1]))
+    bias = np.full(outputs, constants.min(initial=0.0))
+    weight[model.classes_] = coefficients / scale
+    bias[model.classes_] = constants - (coefficients / scale) @ centre
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
+def write_head(layer: nn.Linear, weight: Array, bias: Array) -> None:
+    """Copy a probe into the head's last linear layer."""
+    import torch
+
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        if layer.bias is not None:
+            layer.bias.copy_(torch.from_numpy(bias))

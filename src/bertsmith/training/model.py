@@ -1,0 +1,106 @@
+"""The model to train: an encoder with the head that the task needs, in fp32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bertsmith.encoders import Encoder
+from bertsmith.errors import EncoderError
+from bertsmith.examples import LabelSet
+from bertsmith.inference.torch_engine import quiet_transformers
+from bertsmith.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+_DROPOUTS = (
+    # One name per family and place; a config has some of them.
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",  # BERT, RoBERTa, ELECTRA
+    "dropout", "attention_dropout", "seq_classif_dropout",  # DistilBERT
+    "embedding_dropout", "mlp_dropout",  # ModernBERT
+    "pooler_dropout", "cls_dropout",  # DeBERTa
+    "resid_pdrop", "embd_pdrop", "attn_pdrop",  # GPT-2
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many parameters a model has, and what its head looks like."""
+
+    total: int
+    trainable: int
+    head: str
+
+
+def build(task: Task, encoder: Encoder, labels: LabelSet, *, dropout: float | None) -> PreTrainedModel:
+    """Load an encoder and put a fresh head for these labels on it.
+
+    Weights are fp32 whatever the checkpoint holds: fp16 masters would train badly and say nothing.
+
+    Args:
+        task: Says which head and which loss.
+        encoder: Where the weights lie.
+        labels: Their number, names and order become the head's.
+        dropout: Dropout everywhere in encoder and head; None keeps the encoder's own.
+
+    Raises:
+        EncoderError: transformers cannot make a classifier of it.
+    """
+    import torch
+    import transformers
+
+    with quiet_transformers():
+        try:
+            config = transformers.AutoConfig.from_pretrained(
+                str(encoder.folder), id2label=labels.id2label(), label2id=dict(zip(labels.names, range(len(labels)))),
+                problem_type=task.problem_type, local_files_only=True,
+            )  # fmt: skip
+            for name in _DROPOUTS if dropout is not None else ():
+                if hasattr(config, name):
+                    setattr(config, name, dropout)
+            model: PreTrainedModel = getattr(transformers, task.model_class).from_pretrained(
+                str(encoder.folder), config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise EncoderError(
+                f"{encoder.folder}: transformers cannot load it as a {task.name} model: {error}",
+                tip="Any encoder that transformers' AutoModelForSequenceClassification knows can be used.",
+            ) from error
+    model.config.architectures = [type(model).__name__]
+    return model
+
+
+def head_layer(model: PreTrainedModel, outputs: int) -> nn.Linear:
+    """Find the head's last linear layer: the one that gives the logits.
+
+    Raises:
+        EncoderError: There is none outside of the encoder.
+    """
+    from torch import nn
+
+    backbone = {id(module) for module in model.base_model.modules()} if model.base_model is not model else set()
+    found = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.out_features == outputs and id(module) not in backbone
+    ]
+    if not found:
+        raise EncoderError(
+            f"{type(model).__name__} has no linear layer with {outputs} outputs, so its head cannot be found.",
+            tip="Use --head-start random.",
+        )
+    return found[-1]
+
+
+def count_parameters(model: PreTrainedModel, outputs: int) -> Parameters:
+    """Count parameters and describe the head, for people."""
+    head = head_layer(model, outputs)
+    bias = "" if head.bias is not None else " without bias"
+    pooled = "pooled [CLS]" if getattr(model.base_model, "pooler", None) is not None else "first token"
+    return Parameters(
+        total=sum(each.numel() for each in model.parameters()),
+        trainable=sum(each.numel() for each in model.parameters() if each.requires_grad),
+        head=f"{pooled} → dropout → linear {head.in_features}×{head.out_features}{bias}",
+    )

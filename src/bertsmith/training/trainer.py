@@ -1,0 +1,159 @@
+"""A thin subclass of the Hugging Face Trainer.
+
+Ours are four extension points: the batches (`get_train_dataloader`), the loss scale (`compute_loss`), the
+validation (`evaluate`) and what a checkpoint holds (`_save`). Everything else is the Trainer's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import Trainer, TrainingArguments
+
+from bertsmith.data.encode import Encoded
+from bertsmith.inference.torch_engine import known_inputs
+from bertsmith.tasks import Metrics, Task
+from bertsmith.training.batches import EpochBatches, MicroBatch
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What is learned from: token ids, targets as the task makes them, and a weight for each row `(rows,)`."""
+
+    encoded: Encoded
+    targets: Array
+    weights: Array
+
+
+@dataclass
+class Work:
+    """What a training has done so far.
+
+    Attributes:
+        rows: Rows that went through forward and backward.
+        tokens: Their real tokens.
+        padded: Their tokens with padding.
+        paused: Seconds that went into validation and checkpoints.
+        lengths: Tokens of each row, a micro-batch each.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    padded: int = 0
+    paused: float = 0.0
+    lengths: list[Array] = field(default_factory=list)
+
+
+class MicroBatches(Dataset[dict[str, Any]]):
+    """The rows as torch's DataLoader asks for them: a whole micro-batch at a time."""
+
+    def __init__(self, rows: TrainingRows, task: Task, *, width: int | None) -> None:
+        """Keep the rows; `width` pads every batch to that many tokens, None to its longest row."""
+        self._rows = rows
+        self._task = task
+        self._width = width
+
+    def __len__(self) -> int:
+        return len(self._rows.encoded)
+
+    def __getitems__(self, micro: MicroBatch) -> dict[str, Any]:
+        """Collate one micro-batch, with the denominator of its whole effective batch."""
+        rows = self._rows
+        padded = rows.encoded.pad(micro.rows, width=self._width)
+        batch: dict[str, Any] = {name: torch.from_numpy(array) for name, array in padded.items()}
+        batch["targets"] = torch.from_numpy(rows.targets[micro.rows])
+        batch["weights"] = torch.from_numpy(rows.weights[micro.rows].astype(np.float32) * micro.counts)
+        batch["denominator"] = self._task.denominator(rows.targets[micro.whole], rows.weights[micro.whole])
+        return batch
+
+
+class EpochLoader(DataLoader[Any]):
+    """A DataLoader whose batch sampler is told the epoch by the Trainer."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration deals out."""
+        assert isinstance(self.batch_sampler, EpochBatches)  # noqa: S101 - made below
+        self.batch_sampler.set_epoch(epoch)
+
+
+class TaskTrainer(Trainer):
+    """Trains for any task, on batches that are a pure function of seed, epoch and effective batch size.
+
+    Transformers 5 scales the gradients of classification heads wrongly under accumulation and in several
+    processes (transformers#47688). Here a micro-batch's loss is its rows' summed loss divided by what the
+    whole effective batch weighs, so that one process, accumulation and ranks learn the same.
+    """
+
+    def __init__(
+        self, model: Any, arguments: TrainingArguments, *, task: Task, rows: TrainingRows,
+        validate: Callable[[], Metrics] | None, width: int | None = None,
+    ) -> None:  # fmt: skip
+        """Train `model` on `rows`; `validate` measures the model as it is, where there are validation rows."""
+        self._task = task
+        self._rows = rows
+        self._validate = validate
+        self._width = width
+        self.work = Work()
+        super().__init__(
+            model=model, args=arguments, train_dataset=MicroBatches(rows, task, width=width),
+            eval_dataset=[] if validate else None,
+        )  # fmt: skip
+        self.loss_is_scaled_for_ga = True
+        self._known = known_inputs(model)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return this rank's micro-batches; the plan is ours, so accelerate must not deal it out again."""
+        batches = EpochBatches(
+            self._rows.encoded.lengths, size=self.args.per_device_train_batch_size,
+            accumulate=self.args.gradient_accumulation_steps, seed=self.args.seed,
+            ranks=self.args.world_size, rank=self.args.process_index,
+        )  # fmt: skip
+        return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=_same)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Do the Trainer's step, and count rows and tokens."""
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        lengths = inputs["attention_mask"].sum(1).cpu().numpy()
+        self.work.rows += len(lengths)
+        self.work.tokens += int(lengths.sum())
+        self.work.padded += inputs["attention_mask"].numel()
+        self.work.lengths.append(lengths)
+        return loss
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Sum the rows' losses and divide by what the effective batch weighs (times the ranks: DDP averages)."""
+        output = model(**{name: value for name, value in inputs.items() if name in self._known})
+        summed = self._task.loss(output.logits, inputs["targets"], inputs["weights"])
+        loss = summed * (self.args.world_size / inputs["denominator"])
+        return (loss, output) if return_outputs else loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002 - the Trainer's signature
+        """Measure the validation rows through the same engine that will serve."""
+        assert self._validate is not None  # noqa: S101 - the Trainer only asks where there are validation rows
+        begin = time.perf_counter()
+        found = {f"eval_{name}": value for name, value in self._validate().items()}
+        self.work.paused += time.perf_counter() - begin
+        self.log(found)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Save weights and config as safetensors and JSON; the Trainer's own adds a pickle."""
+        begin = time.perf_counter()
+        if self.args.should_save:
+            self.accelerator.unwrap_model(self.model).save_pretrained(output_dir, state_dict=state_dict)
+        self.work.paused += time.perf_counter() - begin
+
+
+def _same(batch: dict[str, Any]) -> dict[str, Any]:
+    return batch
