@@ -36,29 +36,37 @@ class KnownEncoder:
 
     Attributes:
         name: Name on the Hub, or `minilm`.
+        family: `model_type` of its config.
         parameters: Millions of parameters.
+        layers: Number of layers.
+        hidden: Width of the hidden states.
+        inner: Width of the feed-forward part.
         learning_rate: A sane highest learning rate.
-        dropout: Dropout to fine-tune with; None keeps the encoder's own.
         note: When to take it.
+        dropout: Dropout to fine-tune with; None keeps the encoder's own.
     """
 
     name: str
+    family: str
     parameters: float
+    layers: int
+    hidden: int
+    inner: int
     learning_rate: float
-    dropout: float | None
     note: str
+    dropout: float | None = None
 
 
 KNOWN: dict[str, KnownEncoder] = {
     each.name: each
     for each in (
-        KnownEncoder(EMBEDDED, 22.7, 1e-4, None, "embedded default: 6 layers, fast on a CPU, English, uncased"),
-        KnownEncoder("bert-base-uncased", 109.5, 2e-5, None, "the classic; English"),
-        KnownEncoder("distilbert-base-uncased", 66.4, 5e-5, None, "half the work of bert-base, a point or two below"),
-        KnownEncoder("roberta-base", 124.6, 2e-5, None, "a point or two above bert-base; English, cased"),
-        KnownEncoder("microsoft/deberta-v3-base", 184.4, 2e-5, None, "often the most accurate of its size; slower"),
-        KnownEncoder("answerdotai/ModernBERT-base", 149.0, 5e-5, None, "long texts (8 192 tokens), new, fast on GPUs"),
-        KnownEncoder("FacebookAI/xlm-roberta-base", 278.0, 2e-5, None, "100 languages"),
+        KnownEncoder(EMBEDDED, "bert", 22.7, 6, 384, 1536, 1e-4, "embedded default: fast on a CPU; English, uncased"),
+        KnownEncoder("bert-base-uncased", "bert", 109.5, 12, 768, 3072, 2e-5, "the classic; English, uncased"),
+        KnownEncoder("distilbert-base-uncased", "distilbert", 66.4, 6, 768, 3072, 5e-5, "half the work of bert-base, a point or two below it"),
+        KnownEncoder("roberta-base", "roberta", 124.6, 12, 768, 3072, 2e-5, "a point or two above bert-base; English, cased"),
+        KnownEncoder("microsoft/deberta-v3-base", "deberta-v2", 184.4, 12, 768, 3072, 2e-5, "often the most accurate of its size; slower"),
+        KnownEncoder("answerdotai/ModernBERT-base", "modernbert", 149.0, 22, 768, 1152, 5e-5, "long texts (8,192 tokens); fast on GPUs"),
+        KnownEncoder("FacebookAI/xlm-roberta-base", "xlm-roberta", 278.0, 12, 768, 3072, 2e-5, "100 languages"),
     )
 }
 _ALIASES = {
@@ -101,6 +109,11 @@ class Encoder:
             limit = json.loads(stored.read_text(encoding="utf-8")).get("model_max_length")
             limits += [int(limit)] if limit and 0 < limit < 1_000_000 else []
         return min(limits)
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the padding token."""
+        return int(self.config.get("pad_token_id") or 0)
 
     @property
     def known(self) -> KnownEncoder | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bertsmith.errors import DataError
+
 Severity = Literal["error", "warning", "note"]
 
 ROWS_KEPT = 20
@@ -59,6 +61,19 @@ class Findings:
     def with_severity(self, severity: Severity) -> tuple[Finding, ...]:
         """Return the findings of one severity."""
         return tuple(finding for finding in self.items if finding.severity == severity)
+
+    def refuse_errors(self, source: str) -> None:
+        """Refuse to learn from data with errors.
+
+        Raises:
+            DataError: A finding is an error; the message lists all of them.
+        """
+        errors = self.with_severity("error")
+        if errors:
+            found = "\n".join(f"  - {finding.message} {finding.remedy}" for finding in errors)
+            raise DataError(
+                f"{source}: not fit to learn from.\n{found}", tip="`bertsmith check DATA` lists every finding with its rows."
+            )
 
     @property
     def passed(self) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith import bundle, encoders, record, run_folder, telling, threads
-from bertsmith.baselines import Rung, Side, climb, save_rungs
+from bertsmith.bundle import BundleInfo
 from bertsmith.clock import Clock
 from bertsmith.data.check import Lengths, check, choose_max_length, measure_lengths
 from bertsmith.data.encode import Encoded, TokenEncoder
@@ -24,21 +24,26 @@ from bertsmith.data.near_duplicates import group_texts
 from bertsmith.data.read import read
 from bertsmith.data.split import Splits, split
 from bertsmith.encoders import Encoder
-from bertsmith.errors import EncoderError, MissingExtraError
-from bertsmith.evaluation.scores import Scores, score
+from bertsmith.errors import EncoderError, MissingExtraError, RecipeError
 from bertsmith.examples import SIDES, Examples, LabelSet
+from bertsmith.evaluation.ladder import against_ladder, judge, ladder_summary, verdict
 from bertsmith.findings import Findings
+from bertsmith.inference.predictor import load
 from bertsmith.listener import Listener, Silent
 from bertsmith.recipe import Recipe
+from bertsmith.report.model_card import model_card
 from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import Task, check_metric, task_named
+from bertsmith.training.defaults import resolve
+from bertsmith.training.frozen_features import Features, frozen_features
+from bertsmith.training.head_start import start_head
+from bertsmith.training.model import build, count_parameters
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
     from bertsmith.training.fit import Fitted
-    from bertsmith.training.frozen_features import Features
 
 Array = np.ndarray[Any, Any]
 
@@ -69,10 +74,31 @@ class Prepared:
     lengths: Lengths | None
     max_length: int
 
+    @property
+    def known_encoder(self) -> Encoder:
+        """The encoder, where there has to be one.
+
+        Raises:
+            EncoderError: There is none.
+        """
+        if self.encoder is None:
+            raise EncoderError("no encoder was found.", tip="Use --encoder minilm, or another one.")
+        return self.encoder
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one side, as the stages need them."""
+
+    examples: Examples
+    encoded: Encoded
+    targets: Array
+    weights: Array
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that came to its end."""
+    """A run that came to its end: where it lies, and what its scores.json holds."""
 
     run: RunFolder
     scores: Mapping[str, Any]
@@ -137,34 +163,49 @@ def train(
     listener, clock = listener or Silent(), Clock()
     _require_training()
     run_folder.check_free(out, force=force)
-    recipe = _with_source(recipe, data)
     prepared = prepare(data, recipe=recipe, listener=listener, clock=clock, strict=True)
-    telling.refuse_errors(prepared.findings)
-    examples, task, labels, splits = prepared.examples, prepared.task, prepared.labels, prepared.splits
+    prepared.findings.refuse_errors(prepared.examples.source)
     run = run_folder.create(out, force=force)
-    assert prepared.encoder is not None and prepared.tokenizer is not None  # noqa: S101, PT018 - strict above
-    recipe = _resolved(recipe, prepared)
-    record.write_prepared(run, recipe, examples, labels, splits=splits, findings=prepared.findings)
+    task, labels = prepared.task, prepared.labels
+    recipe = _resolved(recipe, prepared, data)
+    record.write_prepared(run, prepared.examples, labels, prepared.splits, prepared.findings, recipe)
 
     with clock.stage("encode"):
-        sides = _encode(prepared, recipe, run)
+        sides = _encode(prepared, run)
         telling.encode(listener, sides["train"].encoded, prepared.max_length)
     with clock.stage("baselines"):
-        model = _build(task, prepared.encoder, labels, recipe)
+        model = _build(prepared, recipe)
         features = _features(model, sides, labels, listener)
-        ladder = climb(task, _rung_sides(sides, features), labels=labels, seed=recipe.run.seed)
-        save_rungs(ladder, run.baselines)
-        telling.baselines(listener, [judged.as_told() for judged in ladder])
+        rungs = _climb(task, sides, features, labels=labels, seed=recipe.run.seed)
+        save_rungs(rungs, run.baselines)
+        told = [judge(task, rung.probabilities, sides["test"].targets, labels, seed=recipe.run.seed) for rung in rungs]
+        telling.baselines(listener, rungs, told)
     with clock.stage("fit"):
-        _start_head(model, task, sides["train"], features["train"], recipe)
-        telling.model(listener, count_parameters(model, len(labels)), recipe)
-        fitted = _fit(model, task, sides, recipe, run=run, listener=listener)
+        learned = sides["train"]
+        start_head(model, task, features["train"].head, learned.targets, learned.weights, recipe)
+        parameters = count_parameters(model, len(labels))
+        telling.model(listener, parameters, recipe)
+        fitted = _fit(model, sides, task=task, recipe=recipe, run=run, listener=listener)
         telling.fit(listener, fitted, recipe)
     with clock.stage("bundle"):
-        bundle.save(run.model, model, prepared.encoder.transformers_tokenizer(), info=_info(prepared, recipe))
+        info = _info(prepared, recipe)
+        bundle.save(run.model, model, prepared.known_encoder.transformers_tokenizer(), info=info)
     with clock.stage("evaluate"):
         answered = _answer(run, sides, recipe, listener)
-        ...
+        test = judge(task, answered["test"], sides["test"].targets, labels, seed=recipe.run.seed)
+        telling.evaluate(listener, test)
+        versus = against_ladder(answered["test"], sides["test"].targets, rungs, seed=recipe.run.seed)
+    answers = {side: task.decode(found, labels) for side, found in answered.items()}
+    record.write_predictions(run, {side: sides[side].examples for side in answers}, answers, texts=recipe.run.texts)
+    written = record.write_scores(
+        run, data=record.data_summary(prepared.examples, prepared.splits), model=_model_summary(prepared, recipe, parameters),
+        test=test, baselines=ladder_summary(rungs, told, versus), verdict=verdict(versus), fitted=fitted, clock=clock,
+    )  # fmt: skip
+    bundle.write_card(run.model, model_card(info, written))
+    run.finish()
+    telling.done(listener, run, written)
+    return Trained(run, written)
+
 
 def _require_training() -> None:
     """Name a missing package before anything is read."""
@@ -181,3 +222,104 @@ def _find_encoder(name: str, *, strict: bool) -> tuple[Encoder | None, Tokenizer
         if strict:
             raise
         return None, None
+
+
+def _max_length(recipe: Recipe, encoder: Encoder | None, lengths: Lengths | None, splits: Splits) -> int:
+    """Take the max length that was asked for, or choose one that holds 99 % of the training rows."""
+    limit = 512 if encoder is None else encoder.max_tokens
+    wanted = recipe.text.max_length
+    if wanted != "auto":
+        if wanted > limit:
+            raise RecipeError(
+                f"'max_length' is {wanted}, but the encoder {recipe.fit.encoder} takes {limit} tokens at most.",
+                tip=f"Use --max-length {limit}, or another encoder.",
+            )
+        return wanted
+    return limit if lengths is None else choose_max_length(lengths.tokens[splits.sides["train"]], limit=limit)
+
+
+def _resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
+    """Replace every `auto`, and write down where the data lies, so that the recipe repeats the run."""
+    found = resolve(
+        recipe, prepared.known_encoder, rows=len(prepared.splits.sides["train"]), max_length=prepared.max_length
+    )
+    changes = {} if not isinstance(data, str | Path) else {"data": str(Path(data).resolve())}
+    files = {name: getattr(recipe.read, name) for name in ("validation", "test")}
+    return found.changed(changes | {name: str(Path(file).resolve()) for name, file in files.items() if file})
+
+
+def _encode(prepared: Prepared, run: RunFolder) -> dict[str, Rows]:
+    """Turn every side into token ids and targets."""
+    encoder = prepared.known_encoder
+    tokens = TokenEncoder(encoder.tokenizer(), prepared.max_length, encoder.pad_id)
+    sides = {}
+    for side in SIDES:
+        rows = prepared.examples.take(prepared.splits.sides[side])
+        pairs = rows.column("text_pair") if "text_pair" in rows else None
+        encoded = tokens.encode(rows.column("text"), pairs, spill=run.scratch / f"{side}.arrow")
+        weights = rows.column("weight").to_numpy() if "weight" in rows else np.ones(len(rows))
+        sides[side] = Rows(rows, encoded, prepared.task.targets(rows, prepared.labels), weights)
+    return sides
+
+
+def _build(prepared: Prepared, recipe: Recipe) -> PreTrainedModel:
+    """Build the model; its head's random weights come from the seed."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(int(recipe.run.threads))
+    transformers.set_seed(recipe.run.seed)
+    dropout = None if recipe.fit.dropout == "auto" else recipe.fit.dropout
+    model = build(prepared.task, prepared.known_encoder, prepared.labels, dropout=dropout)
+    return model.to(torch.device(recipe.run.device))
+
+
+def _features(
+    model: PreTrainedModel, sides: Mapping[str, Rows], labels: LabelSet, listener: Listener
+) -> dict[str, Features]:
+    """Compute frozen features of all sides but calibration, which the ladder has no use for."""
+    wanted = [side for side in SIDES if side != "calibration"]
+    with listener.work("features", sum(len(sides[side].encoded) for side in wanted)) as progress:
+        return {
+            side: frozen_features(model, sides[side].encoded, outputs=len(labels), done=progress.advance)
+            for side in wanted
+        }
+
+
+def _fit(
+    model: PreTrainedModel, sides: Mapping[str, Rows], *, task: Task, recipe: Recipe, run: RunFolder,
+    listener: Listener,
+) -> Fitted:  # fmt: skip
+    from bertsmith.training.fit import Validation, fit
+    from bertsmith.training.trainer import TrainingRows
+
+    learned, held = sides["train"], sides["validation"]
+    return fit(
+        model, TrainingRows(learned.encoded, learned.targets, learned.weights), Validation(held.encoded, held.targets),
+        task=task, recipe=recipe, folder=run.scratch, history=run.history, listener=listener,
+    )  # fmt: skip
+
+
+def _answer(run: RunFolder, sides: Mapping[str, Rows], recipe: Recipe, listener: Listener) -> dict[str, Array]:
+    """Load the bundle as a user would and answer every row that was not learned from: probabilities a side."""
+    predictor = load(run.model, device=recipe.run.device)
+    wanted = [side for side in SIDES if side != "train"]
+    with listener.work("evaluate", sum(len(sides[side].encoded) for side in wanted)) as progress:
+        return {
+            side: predictor.task.probabilities(predictor.logits_of(sides[side].encoded, done=progress.advance))
+            for side in wanted
+        }
+
+
+def _info(prepared: Prepared, recipe: Recipe) -> BundleInfo:
+    columns = {part: name for part, name in prepared.examples.columns.used().items() if part in {"text", "text_pair"}}
+    return BundleInfo(
+        task=prepared.task.name,
+        labels=prepared.labels.names,
+        max_length=prepared.max_length,
+        pair="text_pair" in prepared.examples,
+        encoder=recipe.fit.encoder,
+        fingerprint=record.data_fingerprint(prepared.examples),
+        columns=columns,
+        versions=record.versions(),
+    )

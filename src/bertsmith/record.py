@@ -6,18 +6,24 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bertsmith.atomic import replacing, write_json
-from bertsmith.examples import SIDES, Examples, LabelSet, Prediction
+from bertsmith.atomic import replacing, write_json, write_text
+from bertsmith.clock import Clock
+from bertsmith.data.split import Splits
+from bertsmith.examples import Examples, LabelSet, Prediction
+from bertsmith.findings import Findings
+from bertsmith.recipe import Recipe
 from bertsmith.run_folder import FORMAT, RunFolder
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from bertsmith.training.fit import Fitted
+
 _HASHED_ROWS = 65_536
 _PACKAGES = ("bertsmith", "torch", "transformers", "tokenizers", "accelerate", "scikit-learn", "numpy", "pyarrow")
 
@@ -49,42 +55,39 @@ def data_fingerprint(examples: Examples) -> str:
     return digest.hexdigest()
 
 
-def write_data(run: RunFolder, examples: Examples, labels: LabelSet, *, sides: Array, notes: tuple[str, ...]) -> None:
-    """Write data.json and split.parquet."""
-    names, counts = np.unique(sides.astype(str), return_counts=True)
-    sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    columns = {part: name for part, name in examples.columns.used().items() if part in examples}
-    record = {
-        "format": FORMAT,
-        "source": examples.source,
-        "fingerprint": data_fingerprint(examples),
-        "rows": len(examples),
-        "columns": columns,
-        "labels": {
-            name: int(count) for name, count in zip(labels.names, np.bincount(
-                labels.ids(examples.column("label")), minlength=len(labels)), strict=True)
-        },
-        "split": {side: sizes.get(side, 0) for side in SIDES},
-        "notes": [*examples.notes, *notes],
-    }  # fmt: skip
-    write_json(run.data, record)
-    table = pa.table(
+def write_prepared(
+    run: RunFolder, examples: Examples, labels: LabelSet, splits: Splits, findings: Findings, recipe: Recipe
+) -> None:
+    """Write recipe.toml, data.json, split.parquet and findings.json."""
+    write_text(run.recipe, recipe.dumps())
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(examples.column("label")).to_pylist()}
+    write_json(
+        run.data,
         {
-            "file": examples.column("file"),
-            "row": examples.column("row"),
-            "side": pa.array(sides.astype(str)).dictionary_encode(),
-        }
+            "format": FORMAT,
+            "source": examples.source,
+            "fingerprint": data_fingerprint(examples),
+            "rows": len(examples),
+            "columns": examples.columns.used(),
+            "labels": {name: counts.get(name, 0) for name in labels.names},
+            "split": splits.sizes(),
+            "notes": [*examples.notes, *splits.notes],
+        },
     )
+    side = pa.array(splits.side_of(len(examples)).tolist(), pa.string()).dictionary_encode()
+    table = pa.table({"file": examples.column("file"), "row": examples.column("row"), "side": side})
     with replacing(run.split) as temporary:
         pq.write_table(table, temporary)
+    write_json(run.findings, {"format": FORMAT, "findings": [each.as_json() for each in findings.items]})
 
 
 def write_predictions(
-    run: RunFolder, answered: Mapping[str, tuple[Examples, list[Prediction]]], *, texts: bool
+    run: RunFolder, sides: Mapping[str, Examples], answered: Mapping[str, list[Prediction]], *, texts: bool
 ) -> None:
     """Write predictions.parquet: file, row, side, gold label, answer, score, and a probability for each label."""
     tables = []
-    for side, (examples, answers) in answered.items():
+    for side, answers in answered.items():
+        examples = sides[side]
         columns: dict[str, Any] = {
             "file": examples.column("file").cast(pa.string()),
             "row": examples.column("row"),
@@ -103,3 +106,25 @@ def write_predictions(
         tables.append(pa.table(columns))
     with replacing(run.predictions) as temporary:
         pq.write_table(pa.concat_tables(tables, promote_options="default"), temporary)
+
+
+def write_scores(
+    run: RunFolder, *, data: Mapping[str, Any], model: Mapping[str, Any], test: Mapping[str, Any] | None,
+    baselines: Mapping[str, Any], verdict: str, fitted: Fitted, clock: Clock,
+) -> dict[str, Any]:  # fmt: skip
+    """Write scores.json, the contract for scripts, and return what it holds.
+
+    `test` is null where there are no test rows; `baselines.NAME.accuracy` likewise.
+    """
+    scores: dict[str, Any] = {
+        "format": FORMAT,
+        **model,
+        "data": data,
+        "test": test,
+        "baselines": baselines,
+        "verdict": verdict,
+        "training": fitted.as_json(),
+        "seconds": clock.as_json(),
+    }
+    write_json(run.scores, scores)
+    return scores

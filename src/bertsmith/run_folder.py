@@ -93,6 +93,16 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse a place that cannot become a run, before any work is done.
+
+    Raises:
+        UsageError: The place is taken.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        _check_replaceable(RunFolder(path), force=force)
+
+
 def create(path: Path, *, force: bool) -> RunFolder:
     """Make an empty run folder.
 
@@ -106,7 +116,8 @@ def create(path: Path, *, force: bool) -> RunFolder:
     run = RunFolder(path)
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            _make_room(run, force=force)
+            _check_replaceable(run, force=force)
+            shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written to: {error.strerror}.", tip="Choose another --out.") from error
@@ -128,7 +139,7 @@ def open_run(path: Path) -> RunFolder:
     return run
 
 
-def _make_room(run: RunFolder, *, force: bool) -> None:
+def _check_replaceable(run: RunFolder, *, force: bool) -> None:
     is_run = run.path.is_dir() and (run.recipe.is_file() or run.scratch.is_dir())
     if not is_run:
         raise UsageError(
@@ -138,4 +149,3 @@ def _make_room(run: RunFolder, *, force: bool) -> None:
     if not force:
         state = "holds a finished run" if run.is_whole else "holds an unfinished run"
         raise UsageError(f"{run.path}: {state}.", tip="Choose another --out, or replace it with --force.")
-    shutil.rmtree(run.path)

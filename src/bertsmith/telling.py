@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow.compute as pc
 
 from bertsmith.clock import in_words
@@ -130,6 +129,3 @@ def done(listener: Listener, run: RunFolder, scores: Mapping[str, Any]) -> None:
     listener.tell("", f'try it: bertsmith predict {run.path} "your text"')
 
 
-def mean_length(lengths: np.ndarray[Any, Any]) -> float:
-    """Mean of some lengths; 0 where there are none."""
-    return float(lengths.mean()) if len(lengths) else 0.0

@@ -23,7 +23,7 @@ from bertsmith.errors import EncoderError
 from bertsmith.examples import Columns, Examples
 from bertsmith.findings import Finding
 from bertsmith.tasks.single_label import SingleLabel
-from bertsmith.training.flops import estimate_seconds, forward_flops, probe_gemm, train_flops
+from bertsmith.flops import estimate_seconds, forward_flops, probe_gemm, train_flops
 
 NOUNS = [
     *("card", "order", "parcel", "refund", "account", "login"),
@@ -157,7 +157,7 @@ def test_an_empty_second_text_counts_as_empty():
 
 
 def test_broken_characters_are_found_by_what_wrong_decoding_makes():
-    """UTF-8 read as Windows-1252 is found for letters, quotes and the byte order mark; real accents are not."""
+    """UTF-8 read as Windows-1252 is found: letters, quotes, the byte order mark; real accents are not."""
     texts = distinct_texts(60)
     for row, text in {3: "caf\u00e9", 5: "it\u2019s", 7: "\ufeffdone", 9: "na\u00efve \u2013 no"}.items():
         texts[row] = text.encode().decode("cp1252")
@@ -323,8 +323,8 @@ def test_texts_that_cross_given_sides_are_counted_by_side():
         Finding(
             "text-on-two-sides",
             "warning",
-            "Texts of the test rows that stand in the training rows too: 2 of 10 rows (20.0%), 1 word for word "
-            "and 1 nearly so.",
+            "Texts of the test rows that stand in the training rows too: 2 of 10 rows (20.0%), "
+            "1 word for word and 1 nearly so.",
             "Remove them from one of the files: they make the test score too good.",
             count=2,
             rows=("a.csv:51", "a.csv:52"),
@@ -332,8 +332,8 @@ def test_texts_that_cross_given_sides_are_counted_by_side():
         Finding(
             "text-on-two-sides",
             "warning",
-            "Texts of the test rows that stand in the validation rows too: 1 of 10 rows (10.0%), 1 word for word "
-            "and 0 nearly so.",
+            "Texts of the test rows that stand in the validation rows too: 1 of 10 rows (10.0%), "
+            "1 word for word and 0 nearly so.",
             "Remove them from one of the files: they make the test score too good.",
             count=1,
             rows=("a.csv:53",),
@@ -547,7 +547,8 @@ def test_cut_rows_are_counted_by_class(tmp_path):
         "warning",
         "Cut at 16 tokens: 7 of 40 rows (17.5%), with 4.1% of all tokens; by class at most "
         "'b' 5 of 20 rows (25.0%), 'a' 2 of 20 rows (10.0%).",
-        "Raise --max-length (the longest text has 30 tokens, the encoder takes 64), or put what decides first.",
+        "Raise --max-length (the longest text has 30 tokens, the encoder takes 64), "
+        "or put what decides first.",
         count=7,
         rows=("a.csv:1", "a.csv:2", *(f"a.csv:{row}" for row in range(36, 41))),
     )

@@ -67,6 +67,16 @@ def test_content_decides_where_names_do_not() -> None:
     assert found({"a": [1, 0, 1, 0, 1, 0], "b": LONG, "c": [0.5] * 6}) == {"text": "b", "label": "a"}
 
 
+def test_lists_are_neither_texts_nor_labels() -> None:
+    """Columns of lists, as Arrow or as a JSON file has them, are not taken by content."""
+    lists = pa.array([["some", "words", "of", "a", "text"]] * 6)
+    marked = pa.field("json", pa.string(), metadata={b"bertsmith.nested_row": b"1"})
+    schema = pa.schema([("list", lists.type), marked, ("b", pa.string()), ("c", pa.string())])
+    arrays = [lists, pa.array(["[1, 2, 3, 4, 5, 6, 7]"] * 6), pa.array(LONG), pa.array(FEW)]
+    table = pa.Table.from_arrays(arrays, schema=schema)
+    assert find_columns(table, Read(), source="a.jsonl").columns.used() == {"text": "b", "label": "c"}
+
+
 def test_the_only_column_left_is_taken() -> None:
     """In a table of two columns, the one that is not the label is the text, and the other way round."""
     assert found({"x": ["a", "b"], "label": ["c", "d"]}) == {"text": "x", "label": "label"}

@@ -56,16 +56,18 @@ def test_a_csv_becomes_the_canonical_table() -> None:
         ]
     )  # fmt: skip
     assert examples.table.to_pylist() == [
-        {"text": "so good", "label": "pos", "id": "007", "group": "x", "weight": 1.0, "file": "a.csv", "row": 1, "given": None},
-        {"text": "so bad", "label": "neg", "id": "008", "group": "", "weight": 0.5, "file": "a.csv", "row": 2, "given": None},
+        {"text": "so good", "label": "pos", "id": "007", "group": "x", "weight": 1.0,
+         "file": "a.csv", "row": 1, "given": None},
+        {"text": "so bad", "label": "neg", "id": "008", "group": "", "weight": 0.5,
+         "file": "a.csv", "row": 2, "given": None},
     ]  # fmt: skip
     assert (examples.source, examples.extra) == ("a.csv", None)
     assert examples.columns.used() == {
         "text": "Review", "label": "sentiment", "id": "ID", "group": "more", "weight": "weight",
     }  # fmt: skip
     assert examples.notes == (
-        "text from column 'Review', label from column 'sentiment', id from column 'ID', group from column 'more', "
-        "weight from column 'weight'.",
+        "text from column 'Review', label from column 'sentiment', id from column 'ID', "
+        "group from column 'more', weight from column 'weight'.",
     )
 
 
@@ -110,7 +112,8 @@ def test_labels_of_other_types_become_text() -> None:
 @pytest.mark.parametrize(
     ("values", "row", "shown"),
     [
-        (["1.0", "2"], 1, "'1.0'"), (["2", " .5"], 2, "' .5'"), (["1", "1e5"], 2, "'1e5'"), ([0.37, 1], 1, "0.37"),
+        (["1.0", "2"], 1, "'1.0'"), (["2", " .5"], 2, "' .5'"), (["1", "1e5"], 2, "'1e5'"),
+        ([0.37, 1], 1, "0.37"),
         ([None, 1.0], 2, "1.0"),
     ],
 )  # fmt: skip
@@ -129,7 +132,8 @@ def test_rows_without_a_label_are_counted_and_named() -> None:
         "  7 rows are so: 1, 3, 5, 7, 9, …. Fill them in, or drop them."
     )
     assert error_of([("a", "x"), ("b", None)]) == (
-        "data: row 2: column 'label' is empty. Every row needs a label.\n  1 row is so: 2. Fill them in, or drop them."
+        "data: row 2: column 'label' is empty. Every row needs a label.\n"
+        "  1 row is so: 2. Fill them in, or drop them."
     )
 
 
@@ -322,7 +326,7 @@ def test_data_is_given_exactly_once() -> None:
 
 
 def test_reading_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a file imports neither torch, transformers, datasets nor pandas."""
+    """Reading a file imports neither torch nor transformers nor datasets."""
     original = builtins.__import__
 
     def guarded(name: str, *rest: Any, **named: Any) -> Any:

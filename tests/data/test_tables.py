@@ -18,8 +18,8 @@ from bertsmith.data.tables import as_parts, as_table
 from bertsmith.errors import BertsmithError, DataError, UsageError
 
 ACCEPTED = (
-    "a path, a list of (text, label) pairs, a list of dicts, a dict of lists, an Arrow, pandas or polars table, "
-    "or a datasets.Dataset or DatasetDict"
+    "a path, a list of (text, label) pairs, a list of dicts, a dict of lists, an Arrow, pandas or polars "
+    "table, or a datasets.Dataset or DatasetDict"
 )
 DICT = {"text": ["NA", "", "b\r\nc"], "label": ["null", "y", "x"]}
 CLASSES = datasets.Features(
@@ -88,7 +88,8 @@ def test_types_are_kept_and_mixtures_become_text() -> None:
     """Numbers and dates stay what they are; a column of several kinds becomes text."""
     day = datetime.date(2026, 1, 2)
     table = as_table(
-        {"int": [1, 2], "bool": [True, None], "float": [1, 0.5], "day": [day, day], "mixed": [1, "a"], "odd": [day, "a"],
+        {"int": [1, 2], "bool": [True, None], "float": [1, 0.5], "day": [day, day], "mixed": [1, "a"],
+         "odd": [day, "a"],
          "numpy": list(np.array([3, 4], np.int8)), "big": [2**70, 1]}
     )  # fmt: skip
     assert table.to_pydict() == {
@@ -142,12 +143,12 @@ ERRORS: dict[str, tuple[Any, type[BertsmithError], str]] = {
     "series": (
         pd.Series(["a"]),
         UsageError,
-        "a Series cannot be read as data.\n  Give a DataFrame with its columns.",
+        "Series cannot be read as data.\n  Give a DataFrame with its columns.",
     ),
     "stream": (
         datasets.Dataset.from_dict(DICT).to_iterable_dataset(),
         UsageError,
-        "data: a IterableDataset cannot be read as data.\n  Load the data set without streaming=True.",
+        "data: IterableDataset cannot be read as data.\n  Load the data set without streaming=True.",
     ),
     "twice": (
         pd.DataFrame([["a", "b"]], columns=["text", "text"]),
@@ -175,14 +176,15 @@ def test_what_does_not_fit_is_refused_in_words(case: str) -> None:
 def test_class_ids_become_names() -> None:
     """A ClassLabel's numbers become its names, in the order of a selection; -1 is missing."""
     dataset = classified(["a", "b", "c"], [1, 0, -1])
-    assert as_table(dataset.select([2, 0, 1])).to_pydict() == {
+    selected = dataset.select([2, 0, 1])
+    assert as_table(selected).to_pydict() == {
         "text": ["c", "a", "b"],
         "label": [None, "pos", "neg"],
     }
 
 
 def test_splits_become_sides() -> None:
-    """Of a DatasetDict, train is to be split; validation (or dev, val) and test are given; the rest is left."""
+    """Of a DatasetDict, train is split; validation (or dev, val) and test are given; the rest is left."""
     data = datasets.DatasetDict(
         test=classified(["t"], [1]), dev=classified(["v"], [0]), train=classified(["a", "b"], [0, 1]),
         unsupervised=classified(["u"], [-1]), val=classified(["w"], [0]),
@@ -194,8 +196,8 @@ def test_splits_become_sides() -> None:
         ("imdb/dev", "validation", ["v"]),
     ]
     assert parts.notes == (
-        "imdb: the split 'unsupervised' (1 rows) was left out.",
-        "imdb: the split 'val' (1 rows) was left out.",
+        "imdb: the split 'unsupervised' (1 row) was left out.",
+        "imdb: the split 'val' (1 row) was left out.",
     )
 
 

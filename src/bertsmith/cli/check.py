@@ -52,7 +52,7 @@ def check(
                 "rows": len(prepared.examples),
                 "labels": list(prepared.labels.names),
                 "split": prepared.splits.sizes(),
-                "max_length": prepared.recipe.text.max_length,
+                "max_length": prepared.max_length,
                 "passed": prepared.findings.passed,
                 "findings": [finding.as_json() for finding in prepared.findings.items],
             }

@@ -60,13 +60,16 @@ def check_cells(where: str, batch: pa.RecordBatch, *, start: int) -> None:
     Raises:
         DataError: Such a cell is there.
     """
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        is_string = pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        if not is_string or NESTED in (field.metadata or {}):
             continue
         if (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_CELL:
             lengths = pc.fill_null(pc.utf8_length(column), 0).to_numpy(zero_copy_only=False)
             if lengths.max() > LONGEST_CELL:
-                raise long_cell(f"{where}: row {start + int(lengths.argmax()) + 1}", name, int(lengths.max()))
+                raise long_cell(
+                    f"{where}: row {start + int(lengths.argmax()) + 1}", field.name, int(lengths.max())
+                )
 
 
 def long_cell(where: str, column: str, length: int) -> DataError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bertsmith.data.batches import NESTED
 from bertsmith.errors import BertsmithError, DataError, UsageError
 from bertsmith.examples import Columns
 from bertsmith.recipe import Read
@@ -237,7 +238,7 @@ def _can_be_label(search: _Search) -> bool:
 
 
 def _text_by_content(search: _Search) -> str:
-    strings = [name for name in search.free() if _is_text(search.table.schema.field(name).type)]
+    strings = [name for name in search.free() if _holds_texts(search.table.schema.field(name))]
     if not search.labelled and search.table.num_columns == 1 and strings:
         return strings[0]
     long = [name for name in strings if _mean_length(search.table, name) >= _LONG]
@@ -291,8 +292,9 @@ def _mean_length(table: pa.Table, name: str) -> float:
 
 def _has_few_values(table: pa.Table, name: str) -> bool:
     """Whether a column looks like classes: values repeat, and there are not too many or too long ones."""
-    kind = table.schema.field(name).type
-    if pa.types.is_nested(kind) or pa.types.is_floating(kind):
+    field = table.schema.field(name)
+    kind = field.type
+    if NESTED in (field.metadata or {}) or pa.types.is_nested(kind) or pa.types.is_floating(kind):
         return False
     column = table.column(name).drop_null()
     if _is_text(kind):
@@ -302,6 +304,10 @@ def _has_few_values(table: pa.Table, name: str) -> bool:
             return False
     distinct = pc.count_distinct(column).as_py()
     return bool(0 < distinct <= _FEW and distinct * 2 <= len(column))
+
+
+def _holds_texts(field: pa.Field) -> bool:
+    return _is_text(field.type) and NESTED not in (field.metadata or {})
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
 
 from bertsmith.data.text_classes import Classes, sample
 from bertsmith.examples import Examples
@@ -123,14 +124,22 @@ def _rows_of_words(sampled: _Sampled) -> tuple[pa.Array, Array, Array, Array]:
     """
     lists = pc.split_pattern(pc.utf8_trim(sampled.texts.cast(pa.large_string()), " "), " ")
     encoded = pc.dictionary_encode(pa.concat_arrays(lists.chunks).flatten())
-    row = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy())
-    words, count = encoded.dictionary, len(encoded.dictionary)
-    once = np.unique(row * count + encoded.indices.to_numpy())
-    label = sampled.classes.ids[once // count]
-    keys, rows = np.unique(
-        (once % count)[label >= 0] * len(sampled.classes.names) + label[label >= 0], return_counts=True
+    begins = np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())])
+    column = encoded.indices.to_numpy().copy()  # Arrow's own memory must not be sorted in place
+    has = csr_matrix(
+        (np.ones(len(column), np.int32), column, begins), shape=(len(lists), len(encoded.dictionary))
     )
-    return words, keys // len(sampled.classes.names), keys % len(sampled.classes.names), rows
+    has.sum_duplicates()
+    has.data[:] = 1
+    counts = (_one_hot(sampled.classes) @ has).tocoo()
+    return encoded.dictionary, counts.col.astype(np.int64), counts.row.astype(np.int64), counts.data
+
+
+def _one_hot(classes: Classes) -> csr_matrix:
+    """Say which rows each class has: 0 or 1, `(classes, rows)`."""
+    rows = np.flatnonzero(classes.ids >= 0)
+    where = (classes.ids[rows], rows)
+    return csr_matrix((np.ones(len(rows), np.int32), where), shape=(len(classes.names), len(classes.ids)))
 
 
 def _strongest(labels: Array, words: Array, recall: Array) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ from bertsmith.examples import SIDES, Examples
 from bertsmith.findings import Finding
 from bertsmith.recipe import Split
 from bertsmith.tasks.label_wording import finding_at, of_rows, percent
-from bertsmith.training import flops
+from bertsmith import flops
 
 Array = np.ndarray[Any, Any]
 

@@ -7,8 +7,8 @@ the counts are added up: 1 000 000 rows take seconds instead of minutes. All oth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ SHORTEST = 8
 """The smallest max length, whatever the texts are."""
 _ROWS_AT_A_TIME = 32_768
 _TEXTS_AT_A_TIME = 2_048
+_WORDS_KEPT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -73,27 +74,48 @@ def choose_max_length(lengths: Array, *, limit: int, share: float = 0.99) -> int
     return min(max(needed, SHORTEST), limit)
 
 
+class _Words:
+    """Counts of the words that came up so far, so that none of them is tokenized twice."""
+
+    def __init__(self) -> None:
+        self._known: pa.Array = pa.array([], pa.large_string())
+        self._counts = np.zeros((2, 0), dtype=np.int32)
+
+    def counts(self, words: pa.Array, count: Callable[[pa.Array], Array]) -> Array:
+        """Return the counts of distinct words, int32 `(2, words)`; `count` counts those that are new."""
+        place = pc.index_in(words, value_set=self._known)
+        new = words.filter(pc.is_null(place))
+        counted = np.concatenate([self._counts, count(new)], axis=1)
+        found = np.asarray(pc.fill_null(place, -1).to_numpy(), dtype=np.int64)
+        found[found < 0] = np.arange(len(self._known), counted.shape[1])
+        if len(self._known) < _WORDS_KEPT:
+            self._known, self._counts = pa.concat_arrays([self._known, new]), counted
+        return counted[:, found]
+
+
 @dataclass(frozen=True)
 class _Counter:
     tokenizer: Tokenizer
+    words: _Words = field(default_factory=_Words)
 
     def column(self, texts: pa.ChunkedArray) -> Array:
         """Count tokens and unknown tokens without special ones, int32 `(2, rows)`."""
-        count = self._by_word if _never_looks_across_blanks(self.tokenizer) else self._by_text
+        count = self._by_word if _never_looks_across_blanks(self.tokenizer) else self.by_text
         parts = [count(part) for part in _slices(texts)]
         return np.concatenate([np.zeros((2, 0), dtype=np.int32), *parts], axis=1)
 
     def _by_word(self, texts: pa.Array) -> Array:
         words = pc.split_pattern(texts, " ")
         distinct = pc.dictionary_encode(words.flatten())
-        of_word = self._by_text(distinct.dictionary)[:, distinct.indices.to_numpy()]
+        of_word = self.words.counts(distinct.dictionary, self.by_text)[:, distinct.indices.to_numpy()]
         ends = np.cumsum(pc.list_value_length(words).to_numpy())
         sums = np.concatenate(
             [np.zeros((2, 1), dtype=np.int64), of_word.cumsum(axis=1, dtype=np.int64)], axis=1
         )
         return np.diff(sums[:, np.concatenate([[0], ends])], axis=1).astype(np.int32)
 
-    def _by_text(self, texts: pa.Array) -> Array:
+    def by_text(self, texts: pa.Array) -> Array:
+        """Encode each text; int32 `(2, texts)`."""
         unknown = _unknown_id(self.tokenizer)
         counts = np.zeros((2, len(texts)), dtype=np.int32)
         for begin in range(0, len(texts), _TEXTS_AT_A_TIME):

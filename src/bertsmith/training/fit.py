@@ -22,7 +22,7 @@ from bertsmith.inference.torch_engine import logits, quiet_transformers
 from bertsmith.listener import Listener, Progress
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import Metrics, Task
-from bertsmith.training.flops import train_flops
+from bertsmith.flops import train_flops
 from bertsmith.training.peak import gemm_peak
 from bertsmith.training.trainer import TaskTrainer, TrainingRows
 

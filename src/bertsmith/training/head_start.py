@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertsmith.recipe import Recipe
 from bertsmith.tasks import Task
+from bertsmith.training.model import head_layer
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PreTrainedModel
 
 Array = np.ndarray[Any, Any]
 STRENGTH = 1.0
@@ -56,6 +59,29 @@ def probe_weights(
     weight[model.classes_] = coefficients / scale
     bias[model.classes_] = constants - (coefficients / scale) @ centre
     return weight.astype(np.float32), bias.astype(np.float32)
+
+
+def start_head(
+    model: PreTrainedModel, task: Task, features: Array, targets: Array, weights: Array, recipe: Recipe
+) -> None:
+    """Give a model's head its start, as the recipe says.
+
+    Args:
+        model: Its head is written to.
+        task: Knows which linear model fits its labels.
+        features: Input of the head's last layer for every training row, float32 `(rows, width)`.
+        targets: As the task makes them.
+        weights: Weight of each row in the loss, `(rows,)`.
+        recipe: Its `head_start` and `seed` are used.
+    """
+    if recipe.fit.head_start == "random":
+        return
+    layer = head_layer(model, model.config.num_labels)
+    weight, bias = probe_weights(
+        task, features, targets, outputs=layer.out_features, intercept=layer.bias is not None,
+        seed=recipe.run.seed, weights=weights,
+    )  # fmt: skip
+    write_head(layer, weight, bias)
 
 
 def write_head(layer: nn.Linear, weight: Array, bias: Array) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from bertsmith.errors import EncoderError
 
@@ -85,7 +85,7 @@ def forward_flops(config: Mapping[str, Any], tokens: Array | int, *, outputs: in
 
 
 def train_flops(config: Mapping[str, Any], tokens: Array | int, *, outputs: int = 2) -> float:
-    """Count the operations of one forward and backward pass over all sequences together, all layers trained."""
+    """Count the operations of a forward and backward pass over all sequences, all layers trained."""
     return (1 + BACKWARD) * float(forward_flops(config, tokens, outputs=outputs).sum())
 
 

@@ -1,0 +1,84 @@
+"""The Python face: train, check, load. The verbs of the command line, as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bertsmith.recipe import Recipe
+from bertsmith.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from bertsmith.findings import Findings
+    from bertsmith.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: Its folder.
+        scores: What its scores.json holds.
+    """
+
+    path: Path
+    scores: Mapping[str, Any]
+
+    @property
+    def folder(self) -> RunFolder:
+        """What lies where in it."""
+        return RunFolder(self.path)
+
+    def predictor(self, *, device: str = "auto") -> Predictor:
+        """Load its model."""
+        return load(self.path, device=device)
+
+
+def train(data: Any = None, *, out: str | Path, recipe: Recipe | None = None, force: bool = False, **settings: Any) -> Run:
+    """Learn from labelled text and write everything to a folder.
+
+    Args:
+        data: A path, a list of (text, label), a list of dicts, a dict of lists, an Arrow, pandas or polars
+            table, a `datasets.Dataset` or `DatasetDict`; None with the setting `dataset`.
+        out: Folder of the run.
+        recipe: Every setting; left out, the defaults.
+        force: Replace a run that is already there.
+        settings: Settings by name, such as `epochs=3`; they win over `recipe`. The names are those of the
+            command line's flags, with `_` for `-`.
+
+    Raises:
+        BertsmithError: The data, the settings or the place will not do.
+    """
+    from bertsmith.pipeline import train as train_pipeline
+
+    chosen = (recipe or Recipe()).changed(settings)
+    trained = train_pipeline(data, out=Path(out), recipe=chosen, force=force)
+    return Run(trained.run.path, trained.scores)
+
+
+def check(data: Any = None, *, recipe: Recipe | None = None, **settings: Any) -> Findings:
+    """Say what is wrong with labelled text, errors first; arguments as for `train`.
+
+    Raises:
+        BertsmithError: The data cannot be read, or a setting is wrong.
+    """
+    from bertsmith.pipeline import prepare
+
+    return prepare(data, recipe=(recipe or Recipe()).changed(settings)).findings
+
+
+def load(run: str | Path, *, device: str = "auto") -> Predictor:
+    """Load the model of a run (or a model folder), verified.
+
+    Raises:
+        BundleError: It is incomplete, was changed, or is none.
+        MissingExtraError: torch or transformers is not installed.
+    """
+    from bertsmith.inference.predictor import load as load_bundle
+
+    return load_bundle(Path(run), device=device)
+
+

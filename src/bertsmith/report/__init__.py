@@ -1,0 +1,1 @@
+"""report: what a run came to, for people."""
