@@ -128,3 +128,8 @@ def write_scores(
     }
     write_json(run.scores, scores)
     return scores
+
+
+def data_summary(examples: Examples, splits: Splits) -> dict[str, Any]:
+    """Say in `scores.json` how much there was."""
+    return {"source": examples.source, "rows": len(examples), "split": splits.sizes()}

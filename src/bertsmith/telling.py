@@ -13,6 +13,7 @@ from bertsmith.findings import Findings
 from bertsmith.listener import Listener
 
 if TYPE_CHECKING:
+    from bertsmith.baselines import Rung
     from bertsmith.data.encode import Encoded
     from bertsmith.data.split import Splits
     from bertsmith.recipe import Recipe
@@ -68,10 +69,13 @@ def encode(listener: Listener, encoded: Encoded, max_length: int) -> None:
     listener.tell("encode", f"max length {max_length} tokens: {loss}; {mean:.0f} tokens on average")
 
 
-def baselines(listener: Listener, rungs: Sequence[Mapping[str, Any]]) -> None:
+def baselines(listener: Listener, rungs: Sequence[Rung], judged: Sequence[Mapping[str, Any] | None]) -> None:
     """Say how far the cheap rungs of the ladder come."""
-    told = " · ".join(f"{rung['name']} {rung['shown']} ({in_words(rung['seconds'])})" for rung in rungs)
-    listener.tell("baselines", told)
+    told = []
+    for rung, scores in zip(rungs, judged, strict=True):
+        value = "" if scores is None else f" {scores['accuracy']['value']:.3f}"
+        told.append(f"{rung.name}{value} ({in_words(rung.seconds)})")
+    listener.tell("baselines", "accuracy on test rows: " + " · ".join(told))
 
 
 def model(listener: Listener, parameters: Parameters, recipe: Recipe) -> None:

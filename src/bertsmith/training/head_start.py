@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Array = np.ndarray[Any, Any]
-STRENGTH = 1.0
+STRENGTH = 0.1
 """scikit-learn's C of the probe on standardised features."""
 
 
