@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bertsmith"
 FLOORS = (
-    ("errors", "clock", "atomic", "listener", "threads"),
+    ("errors", "clock", "atomic", "listener", "quiet", "threads"),
     ("findings", "examples", "recipe"),
     ("encoders", "flops", "run_folder", "bundle"),
     ("tasks",),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bertsmith.atomic import sha256, write_json, write_manifest, write_text
 from bertsmith.errors import BundleError
 from bertsmith.examples import LabelSet
+from bertsmith.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -65,7 +66,8 @@ def save(
         info: What transformers does not know.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    with quiet_transformers():
+        model.save_pretrained(folder)
     tokenizer.model_max_length = info.max_length
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -60,7 +60,7 @@ class KnownEncoder:
 KNOWN: dict[str, KnownEncoder] = {
     each.name: each
     for each in (
-        KnownEncoder(EMBEDDED, "bert", 22.7, 6, 384, 1536, 1e-4, "embedded default: fast on a CPU; English, uncased"),
+        KnownEncoder(EMBEDDED, "bert", 22.7, 6, 384, 1536, 2e-4, "embedded default: fast on a CPU; English, uncased"),
         KnownEncoder("bert-base-uncased", "bert", 109.5, 12, 768, 3072, 2e-5, "the classic; English, uncased"),
         KnownEncoder("distilbert-base-uncased", "distilbert", 66.4, 6, 768, 3072, 5e-5, "half the work of bert-base, a point or two below it"),
         KnownEncoder("roberta-base", "roberta", 124.6, 12, 768, 3072, 2e-5, "a point or two above bert-base; English, cased"),

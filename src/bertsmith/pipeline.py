@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from bertsmith import bundle, encoders, record, run_folder, telling, threads
-from bertsmith.baselines import Rung, climb, save_rungs
+from bertsmith.baselines import Rung, Side, climb, save_rungs
 from bertsmith.bundle import BundleInfo
 from bertsmith.clock import Clock
 from bertsmith.data.check import Lengths, check, choose_max_length, measure_lengths
@@ -178,8 +178,10 @@ def train(
         telling.encode(listener, sides["train"].encoded, prepared.max_length)
     with clock.stage("baselines"):
         model = _build(prepared, recipe)
-        features = _features(model, sides, labels, listener)
-        rungs = _climb(task, sides, features, labels=labels, seed=recipe.run.seed)
+        with clock.stage("features"):
+            features = _features(model, sides, labels, listener)
+        rungs = _climb(task, sides, features, outputs=len(labels), seed=recipe.run.seed,
+                       features_seconds=clock.stages["features"])  # fmt: skip
         save_rungs(rungs, run.baselines)
         told = [judge(task, rung.probabilities, sides["test"].targets, labels, seed=recipe.run.seed) for rung in rungs]
         telling.baselines(listener, rungs, told)
@@ -382,10 +384,20 @@ def _require_labels(examples: Examples) -> None:
 
 
 def _climb(
-    task: Task, sides: Mapping[str, Rows], features: Mapping[str, Features], *, labels: LabelSet, seed: int
-) -> list[Rung]:
+    task: Task, sides: Mapping[str, Rows], features: Mapping[str, Features], *, outputs: int, seed: int,
+    features_seconds: float,
+) -> list[Rung]:  # fmt: skip
     """Climb the cheap rungs of the ladder on the same rows as the model."""
-    ...
+    views = {side: {"cls": found.head, "mean": found.mean} for side, found in features.items()}
+    given = {
+        side: Side(
+            texts=rows.examples.column("text"), targets=rows.targets, weights=rows.weights, features=views[side],
+            pairs=rows.examples.column("text_pair") if "text_pair" in rows.examples else None,
+        )
+        for side, rows in sides.items()
+        if side in views
+    }  # fmt: skip
+    return climb(task, given, outputs=outputs, seed=seed, features_seconds=features_seconds)
 
 
 def _model_summary(prepared: Prepared, recipe: Recipe, parameters: Parameters) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Compare two models on the same rows: is one better, by how much, or is it chance?
 
-Paired: both answered the same texts, so only the rows where they disagree count. The difference in accuracy is
-resampled from the 2x2 table of who was right, that in macro-F1 from the counts of (gold, ours, theirs).
+Paired: both answered the same texts, so only the rows where they disagree count. The difference in accuracy
+is resampled from the 2x2 table of who was right, that in macro-F1 from the counts of (gold, ours, theirs).
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ def _macro_f1_difference(
             # One 0/1 matrix product adds up the pairs that share a guess (in floats, for BLAS).
             guessed[model] += drawn.astype(np.float64) @ (guesses[:, None] == np.arange(classes))
             right[model, :, gold] = drawn[:, guesses == gold].sum(axis=1)
-    drawn_f1 = [counted_metrics(Counts(right[model], support, guessed[model]))["macro_f1"] for model in (0, 1)]
+    drawn_f1 = [
+        counted_metrics(Counts(right[model], support, guessed[model]))["macro_f1"] for model in (0, 1)
+    ]
     values = [
         counted_metrics(Counts.of(confusion_matrix(targets, guess, classes)))["macro_f1"]
         for guess in (ours, theirs)

@@ -62,8 +62,8 @@ def wilson(successes: int, total: int, *, confidence: float = CONFIDENCE) -> Est
 def bootstrap(confusion: Array, *, seed: int, confidence: float = CONFIDENCE) -> dict[str, Estimate]:
     """Estimate every counted metric (accuracy, F1s, balanced accuracy, MCC) with its interval.
 
-    Resamples of answers that are all right are all right, and would claim certainty; then Wilson's interval of
-    as many successes in as many rows stands in (for MCC, which counts an error double, 1 - 2(1 - low)).
+    Resamples of answers that are all right are all right, and would claim certainty; then Wilson's interval
+    of as many successes in as many rows stands in (for MCC, which counts an error double, 1 - 2(1 - low)).
 
     Args:
         confusion: Gold x guess, int64 `(classes, classes)`.
@@ -76,7 +76,9 @@ def bootstrap(confusion: Array, *, seed: int, confidence: float = CONFIDENCE) ->
     if int(counts.right.sum()) == total:
         low = wilson(total, total, confidence=confidence).low
         lows = {name: 2 * low - 1 if name == "mcc" else low for name in values}
-        return {name: Estimate(float(value), min(lows[name], float(value)), 1.0) for name, value in values.items()}
+        return {
+            name: Estimate(float(value), min(lows[name], float(value)), 1.0) for name, value in values.items()
+        }
     resampled = counted_metrics(_resampled_counts(confusion, np.random.default_rng(seed)))
     return {name: percentiles(values[name], drawn, confidence) for name, drawn in resampled.items()}
 

@@ -16,7 +16,8 @@ from bertsmith.data.encode import Encoded, TokenEncoder
 from bertsmith.encoders import Encoder, require
 from bertsmith.errors import UsageError
 from bertsmith.examples import LabelSet, Prediction
-from bertsmith.inference.torch_engine import TOKEN_BUDGET, logits, pick_device, quiet_transformers
+from bertsmith.inference.torch_engine import TOKEN_BUDGET, logits, pick_device
+from bertsmith.quiet import quiet_transformers
 from bertsmith.tasks import Task, task_named
 
 if TYPE_CHECKING:

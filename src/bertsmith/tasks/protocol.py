@@ -72,6 +72,16 @@ class Task(Protocol):
         """Compute every metric in `metrics`."""
         ...
 
-    def classifier(self, *, strength: float, seed: int) -> BaseEstimator:
-        """Make the linear model of the ladder's cheap rungs; `strength` is scikit-learn's C."""
+    def classifier(self, *, strength: float, seed: int, sparse: bool = False) -> BaseEstimator:
+        """Make the linear model of the ladder's cheap rungs.
+
+        Args:
+            strength: scikit-learn's C.
+            seed: Seed of the solver.
+            sparse: True for sparse rows of length 1, as TF-IDF has them.
+        """
+        ...
+
+    def linear_probabilities(self, model: BaseEstimator, inputs: Any, *, outputs: int) -> Array:
+        """Ask a fitted scikit-learn classifier, float64 `(rows, outputs)`; labels it never saw get 0."""
         ...

@@ -7,7 +7,7 @@ from bertsmith.encoders import Encoder
 from bertsmith.inference.torch_engine import pick_device
 from bertsmith.recipe import Recipe
 
-EPOCHS = 3
+EPOCHS = 5
 LEAST_STEPS = 100
 MOST_EPOCHS = 10
 """Epochs that suit most data; more where there are so few rows that they would make too few steps."""
@@ -40,10 +40,10 @@ def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, max_length: int) -> 
 
 
 def epochs_for(rows: int, *, batch: int) -> int:
-    """Choose the number of epochs: three, and more where that would be too few steps.
+    """Choose the number of epochs: five, and more where that would be too few steps.
 
     >>> epochs_for(8000, batch=32), epochs_for(480, batch=32)
-    (3, 7)
+    (5, 7)
     """
     steps = max(1, -(-rows // batch))
     return min(MOST_EPOCHS, max(EPOCHS, -(-LEAST_STEPS // steps)))

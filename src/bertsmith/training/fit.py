@@ -18,9 +18,10 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from bertsmith.data.encode import Encoded
 from bertsmith.errors import BertsmithError
-from bertsmith.inference.torch_engine import logits, quiet_transformers
+from bertsmith.inference.torch_engine import logits
 from bertsmith.listener import Listener, Progress
 from bertsmith.recipe import Recipe
+from bertsmith.quiet import quiet_transformers
 from bertsmith.tasks import Metrics, Task
 from bertsmith.flops import train_flops
 from bertsmith.training.peak import gemm_peak

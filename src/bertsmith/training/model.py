@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bertsmith.encoders import Encoder
 from bertsmith.errors import EncoderError
 from bertsmith.examples import LabelSet
-from bertsmith.inference.torch_engine import quiet_transformers
+from bertsmith.quiet import quiet_transformers
 from bertsmith.tasks import Task
 
 if TYPE_CHECKING:

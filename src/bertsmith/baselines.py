@@ -1,0 +1,401 @@
+"""Baselines: the cheap rungs of the ladder, which a fine-tuned model has to beat.
+
+    majority   the label shares of the train rows: what a model scores that never looks at the text
+    tfidf      word and word-pair counts, then a linear model: what the mere words say
+    frozen     the encoder as it comes, then a linear model: what is known before any fine-tuning
+
+Each learns from the train rows alone; strengths and views are chosen on the validation rows; the test rows
+are only answered. They are stored as skops files, never as pickles, and can be asked again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from bertsmith.atomic import replacing
+from bertsmith.errors import BundleError
+from bertsmith.tasks import Task, task_named
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import Pipeline
+
+Array = np.ndarray[Any, Any]
+Texts: TypeAlias = Sequence[str] | pa.ChunkedArray
+
+PAIR_MARK = " [SEP] "
+"""Stands between the two texts of a pair: TF-IDF reads both as one text with a border that it can see."""
+MAX_FEATURES = 100_000
+MAX_ROWS = 100_000
+"""Train rows that a rung learns from; more make it slower, not better."""
+TFIDF_STRENGTHS = (10.0, 1.0, 100.0)
+FROZEN_STRENGTHS = (0.03, 0.003, 0.3)
+"""scikit-learn's C: the first is tried first, and taken where there are no validation rows."""
+DEFAULT_VIEW = "mean"
+"""The view of the frozen encoder that is taken where there are no validation rows."""
+
+_PIECE = 8192
+_WORD = re.compile(r"(?u)\b\w\w+\b")
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+_LOOKED_AT = 2000
+_STEPS = frozenset({"DummyClassifier", "TfidfVectorizer", "StandardScaler", "LogisticRegression"})
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Side:
+    """The rows of one side of the split.
+
+    Attributes:
+        texts: The texts.
+        targets: As the task makes them, one row each.
+        pairs: The second texts, where rows are pairs.
+        weights: Weight of each row in the loss, `(rows,)`; None for equal ones.
+        features: View → what the frozen encoder says of each row, float32 `(rows, width)`; views are ways of
+            pooling, such as `cls` and `mean`.
+    """
+
+    texts: Texts
+    targets: Array
+    pairs: Texts | None = None
+    weights: Array | None = None
+    features: Mapping[str, Array] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, rows: Array) -> Side:
+        """Return these rows, in this order."""
+        return Side(
+            texts=_take(self.texts, rows),
+            targets=self.targets[rows],
+            pairs=None if self.pairs is None else _take(self.pairs, rows),
+            weights=None if self.weights is None else self.weights[rows],
+            features={view: values[rows] for view, values in self.features.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model of the ladder that can be asked.
+
+    Attributes:
+        task: What it answers.
+        outputs: Number of labels.
+        pipeline: The fitted scikit-learn pipeline.
+        view: The features that it takes (a key of `Side.features`); empty where it takes texts.
+    """
+
+    task: Task
+    outputs: int
+    pipeline: Pipeline
+    view: str = ""
+
+    def predict_proba(self, inputs: Texts | Array, pairs: Texts | None = None) -> Array:
+        """Return the probability of each label, float64 `(rows, outputs)`; 0 for labels without train rows.
+
+        Args:
+            inputs: Texts; for the frozen rung the features of its view, float32 `(rows, width)`.
+            pairs: The second texts, where the model learned from pairs.
+        """
+        parts = [
+            self.task.linear_probabilities(self.pipeline, piece, outputs=self.outputs)
+            for piece in _pieces(inputs, pairs)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.outputs))
+
+    def answer(self, side: Side) -> Array:
+        """Return the probabilities for the rows of a side, float64 `(rows, outputs)`."""
+        if self.view:
+            return self.predict_proba(side.features[self.view])
+        return self.predict_proba(side.texts, side.pairs)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung of the ladder.
+
+    Attributes:
+        name: `majority`, `tfidf` or `frozen`.
+        detail: What it is made of, in words.
+        seconds: What it took, features and choice of strength included.
+        model: The model, to be asked again.
+        probabilities: Its answers to the test rows, float64 `(rows, labels)`.
+    """
+
+    name: str
+    detail: str
+    seconds: float
+    model: Baseline
+    probabilities: Array
+
+
+def climb(
+    task: Task, sides: Mapping[str, Side], *, outputs: int, seed: int, features_seconds: float = 0.0
+) -> list[Rung]:
+    """Build the cheap rungs, from the cheapest up.
+
+    Without validation rows the usual strengths are taken. A rung is left out where there is nothing to learn
+    from: frozen without features, TF-IDF without words, both where all train rows have the same answer.
+
+    Args:
+        task: What is to be answered; it knows which linear model fits.
+        sides: `train` and `test`, and `validation` where there is one.
+        outputs: Number of labels.
+        seed: The same seed and data give the same rungs.
+        features_seconds: What the frozen features took; counted into their rung.
+    """
+    train, test, validation = sides["train"], sides["test"], sides.get("validation")
+    ladder = _Ladder(task, _sampled(train, seed), validation if validation else None, outputs, seed)
+    of_all = f", {MAX_ROWS:,} of {len(train):,} train rows" if len(train) > MAX_ROWS else ""
+    builders = {"majority": _majority, "tfidf": _tfidf, "frozen": _frozen}
+    rungs = []
+    for name, build in builders.items():
+        began = time.perf_counter()
+        built = build(ladder)
+        if built is not None:
+            model, detail = built
+            answers = model.answer(test)
+            seconds = time.perf_counter() - began + (features_seconds if model.view else 0.0)
+            rungs.append(Rung(name, detail + of_all, seconds, model, answers))
+    return rungs
+
+
+def save_rungs(rungs: Sequence[Rung], folder: Path) -> None:
+    """Write each rung as `NAME.skops`."""
+    for rung in rungs:
+        save(rung, folder)
+
+
+def save(rung: Rung, folder: Path) -> None:
+    """Write one rung as `NAME.skops`, whole or not at all."""
+    import skops.io
+
+    stored = {
+        "format": _FORMAT,
+        "task": rung.model.task.name,
+        "outputs": rung.model.outputs,
+        "view": rung.model.view,
+        "pipeline": rung.model.pipeline,
+    }
+    with replacing(folder / f"{rung.name}.skops") as temporary:
+        skops.io.dump(stored, temporary)
+
+
+def load(folder: Path, name: str) -> Baseline:
+    """Load a rung of a run (`RUN/baselines`). Nothing is built that a rung is not made of.
+
+    Args:
+        folder: Where `save` put it.
+        name: `majority`, `tfidf` or `frozen`.
+
+    Raises:
+        BundleError: It is not there, is damaged, or holds types that no rung has.
+    """
+    import skops.io
+
+    path = folder / f"{name}.skops"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.skops"))) or "none"
+        raise BundleError(f"{path}: no such baseline. The folder holds: {known}.")
+    try:
+        foreign = skops.io.get_untrusted_types(file=path)
+        if foreign:
+            raise _refused(path, foreign)
+        stored = skops.io.load(path, trusted=[])
+        steps = [type(step) for _, step in stored["pipeline"].steps]
+        foreign = [f"{step.__module__}.{step.__name__}" for step in steps if step.__name__ not in _STEPS]
+        if foreign:
+            raise _refused(path, foreign)
+        return Baseline(task_named(stored["task"]), stored["outputs"], stored["pipeline"], stored["view"])
+    except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BundleError(
+            f"{path}: not readable: {error}.", tip="Copy the run again, or train again."
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Ladder:
+    """What every rung is built from; `validation` is None where it has no rows."""
+
+    task: Task
+    train: Side
+    validation: Side | None
+    outputs: int
+    seed: int
+
+    @property
+    def can_learn(self) -> bool:
+        """False where all train rows have the same answer."""
+        return bool((self.train.targets != self.train.targets[0]).any())
+
+    def fit(self, inputs: Any, *, strength: float, sparse: bool) -> Any:
+        """Fit the task's linear model."""
+        from sklearn.exceptions import ConvergenceWarning
+
+        model = self.task.classifier(strength=strength, seed=self.seed, sparse=sparse)
+        with warnings.catch_warnings():
+            # A solver may stop after its number of rounds: more digits would not change an answer.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return model.fit(inputs, self.train.targets, sample_weight=self.train.weights)
+
+    def rank(self, model: Any, inputs: Any) -> tuple[float, ...]:
+        """Return the task's metrics on the validation rows, in their order, higher is better."""
+        if self.validation is None:
+            return ()
+        answers = self.task.linear_probabilities(model, inputs, outputs=self.outputs)
+        metrics = self.task.measure(self.validation.targets, answers)
+        lower = self.task.loss_metrics
+        return tuple(-metrics[name] if name in lower else metrics[name] for name in self.task.metrics)
+
+
+@dataclass(frozen=True)
+class _View:
+    """One way to turn rows into numbers, and the numbers of the train and validation rows."""
+
+    name: str
+    step: tuple[str, Any]
+    train: Any
+    validation: Any
+    sparse: bool = False
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    view: _View
+    strength: float
+    model: Any
+    rank: tuple[float, ...]
+
+
+def _majority(ladder: _Ladder) -> tuple[Baseline, str]:
+    from sklearn.dummy import DummyClassifier
+
+    model = DummyClassifier(strategy="prior")
+    nothing = np.zeros((len(ladder.train), 1))
+    model.fit(nothing, ladder.train.targets, sample_weight=ladder.train.weights)
+    return _baseline(ladder, [("prior", model)]), "label shares of the train rows"
+
+
+def _tfidf(ladder: _Ladder) -> tuple[Baseline, str] | None:
+    vectorizer, unit = _vectorizer(ladder.train)
+    if vectorizer is None or not ladder.can_learn:
+        return None
+    train = vectorizer.fit_transform(_strings(ladder.train))
+    # Plain ints: skops takes seconds over a vocabulary of numpy integers.
+    vectorizer.vocabulary_ = {term: int(place) for term, place in vectorizer.vocabulary_.items()}
+    validation = None if ladder.validation is None else vectorizer.transform(_strings(ladder.validation))
+    best = _best(
+        ladder, [_View(unit, ("tfidf", vectorizer), train, validation, sparse=True)], TFIDF_STRENGTHS
+    )
+    detail = f"{unit}, {train.shape[1]:,} features, C={best.strength:g}"
+    return _baseline(ladder, [best.view.step, ("classify", best.model)]), detail
+
+
+def _frozen(ladder: _Ladder) -> tuple[Baseline, str] | None:
+    if not ladder.train.features or not ladder.can_learn:
+        return None
+    # The usual view first: it wins where nothing can be chosen by.
+    names = sorted(ladder.train.features, key=lambda name: (name != DEFAULT_VIEW, name))
+    best = _best(ladder, [_frozen_view(ladder, name) for name in names], FROZEN_STRENGTHS)
+    model = _baseline(ladder, [best.view.step, ("classify", best.model)], view=best.view.name)
+    return model, f"{best.view.name} pooling, C={best.strength:g}"
+
+
+def _frozen_view(ladder: _Ladder, name: str) -> _View:
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler()
+    train = scaler.fit_transform(ladder.train.features[name])
+    validation = None if ladder.validation is None else scaler.transform(ladder.validation.features[name])
+    return _View(name, ("scale", scaler), train, validation)
+
+
+def _best(ladder: _Ladder, views: Sequence[_View], strengths: Sequence[float]) -> _Candidate:
+    """Choose the view at the usual strength, then the strength for that view; the first of equals."""
+    usual, *others = strengths
+    if ladder.validation is None:
+        return _candidate(ladder, views[0], usual)
+    first = max((_candidate(ladder, view, usual) for view in views), key=lambda one: one.rank)
+    rest = (_candidate(ladder, first.view, strength) for strength in others)
+    return max((first, *rest), key=lambda one: one.rank)
+
+
+def _candidate(ladder: _Ladder, view: _View, strength: float) -> _Candidate:
+    model = ladder.fit(view.train, strength=strength, sparse=view.sparse)
+    return _Candidate(view, strength, model, ladder.rank(model, view.validation))
+
+
+def _baseline(ladder: _Ladder, steps: list[tuple[str, Any]], *, view: str = "") -> Baseline:
+    from sklearn.pipeline import Pipeline
+
+    return Baseline(ladder.task, ladder.outputs, Pipeline(steps), view)
+
+
+def _vectorizer(train: Side) -> tuple[TfidfVectorizer | None, str]:
+    """Count words and word pairs; characters in scripts without spaces; nothing where there is no text."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    sample = "".join(itertools.islice(_strings(train), _LOOKED_AT))
+    spaced = len(_UNSPACED.findall(sample)) < 0.2 * len(sample)
+    settings = {"max_features": MAX_FEATURES, "sublinear_tf": True, "dtype": np.float32}
+    if spaced and any(_WORD.search(text) for text in _strings(train)):
+        return TfidfVectorizer(ngram_range=(1, 2), **settings), "1-2-grams"
+    if any(_strings(train)):
+        return TfidfVectorizer(analyzer="char", ngram_range=(1, 3), **settings), "1-3-grams of characters"
+    return None, ""
+
+
+def _strings(side: Side) -> Iterator[str]:
+    """Give a side's texts one by one, pairs as one text."""
+    return (text for piece in _pieces(side.texts, side.pairs) for text in piece)
+
+
+def _pieces(inputs: Texts | Array, pairs: Texts | None) -> Iterator[Any]:
+    """Cut rows into pieces, so that a billion of them never become Python strings at once."""
+    for begin in range(0, len(inputs), _PIECE):
+        piece = _piece(inputs, begin)
+        if pairs is not None:
+            piece = [
+                f"{text}{PAIR_MARK}{pair or ''}"
+                for text, pair in zip(piece, _piece(pairs, begin), strict=True)
+            ]
+        yield piece
+
+
+def _piece(rows: Texts | Array, begin: int) -> Any:
+    if isinstance(rows, pa.ChunkedArray):
+        return rows.slice(begin, _PIECE).to_pylist()
+    return rows[begin : begin + _PIECE]
+
+
+def _take(texts: Texts, rows: Array) -> Texts:
+    if isinstance(texts, pa.ChunkedArray):
+        return texts.take(pa.array(rows))
+    return [texts[row] for row in rows.tolist()]
+
+
+def _sampled(train: Side, seed: int) -> Side:
+    """Draw the rows that the rungs learn from, where there are too many."""
+    if len(train) <= MAX_ROWS:
+        return train
+    rows = np.random.default_rng(seed).choice(len(train), MAX_ROWS, replace=False)
+    return train.take(np.sort(rows))
+
+
+def _refused(path: Path, foreign: Sequence[str]) -> BundleError:
+    return BundleError(
+        f"{path}: holds {', '.join(sorted(foreign))}, which no baseline has; it was not loaded.",
+        tip="Use only runs that you trust, or train again.",
+    )
