@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
-    temporary.chmod(0o666 & ~_umask())
+    temporary.chmod(0o666 & ~umask())
     try:
         yield temporary
         _sync(temporary)
@@ -59,7 +59,8 @@ def write_manifest(folder: Path, *, name: str = "manifest.json") -> None:
     write_json(folder / name, {"format": 1, "files": entries})
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the bits that new files of this process lack."""
     current = os.umask(0)
     os.umask(current)
     return current

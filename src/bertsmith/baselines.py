@@ -243,9 +243,11 @@ class _Ladder:
     def fit(self, inputs: Any, *, strength: float, sparse: bool) -> Any:
         """Fit the task's linear model."""
         from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits
 
         model = self.task.classifier(strength=strength, seed=self.seed, sparse=sparse)
-        with warnings.catch_warnings():
+        # One thread: BLAS threads that wait for each other make these small products two to six times slower.
+        with threadpool_limits(1), warnings.catch_warnings():
             # A solver may stop after its number of rounds: more digits would not change an answer.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return model.fit(inputs, self.train.targets, sample_weight=self.train.weights)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.atomic import sha256, write_json, write_manifest, write_text
+from bertsmith.atomic import sha256, umask, write_json, write_manifest, write_text
 from bertsmith.errors import BundleError
 from bertsmith.examples import LabelSet
 from bertsmith.quiet import quiet_transformers
@@ -68,6 +68,9 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_transformers():
         model.save_pretrained(folder)
+    for file in folder.iterdir():
+        # safetensors writes for its owner alone; whoever serves the model must be able to read it.
+        file.chmod(0o666 & ~umask())
     tokenizer.model_max_length = info.max_length
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -135,17 +135,16 @@ def _macro_f1_difference(
     if np.array_equal(ours, theirs):
         return _nothing_seen(len(targets))
     support = np.bincount(targets, minlength=classes)
-    right, guessed = np.zeros((2, 2, RESAMPLES, classes))
+    right, guessed = np.zeros((2, 2, classes, RESAMPLES), np.int64)
     for gold in np.flatnonzero(support):
         of_class = targets == gold
         pairs, counts = np.unique(ours[of_class] * classes + theirs[of_class], return_counts=True)
         drawn = generator.multinomial(support[gold], counts / support[gold], size=RESAMPLES)
         for model, guesses in enumerate((pairs // classes, pairs % classes)):
-            # One 0/1 matrix product adds up the pairs that share a guess (in floats, for BLAS).
-            guessed[model] += drawn.astype(np.float64) @ (guesses[:, None] == np.arange(classes))
-            right[model, :, gold] = drawn[:, guesses == gold].sum(axis=1)
+            np.add.at(guessed[model], guesses, drawn.T)
+            right[model, gold] = drawn[:, guesses == gold].sum(axis=1)
     drawn_f1 = [
-        counted_metrics(Counts(right[model], support, guessed[model]))["macro_f1"] for model in (0, 1)
+        counted_metrics(Counts(right[model].T, support, guessed[model].T))["macro_f1"] for model in (0, 1)
     ]
     values = [
         counted_metrics(Counts.of(confusion_matrix(targets, guess, classes)))["macro_f1"]

@@ -111,4 +111,6 @@ def _mcc(counts: Counts) -> Array:
 def _ratio(part: Array, whole: Array) -> Array:
     """Divide; 0 where there is nothing to divide by."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
-    return np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
+    out = np.zeros(part.shape)
+    np.divide(part, whole, out=out, where=whole != 0)
+    return out
