@@ -50,7 +50,6 @@ _WORD = re.compile(r"(?u)\b\w\w+\b")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 _LOOKED_AT = 2000
 _STEPS = frozenset({"DummyClassifier", "TfidfVectorizer", "StandardScaler", "LogisticRegression"})
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -179,11 +178,10 @@ def save_rungs(rungs: Sequence[Rung], folder: Path) -> None:
 
 
 def save(rung: Rung, folder: Path) -> None:
-    """Write one rung as `NAME.skops`, whole or not at all."""
+    """Write one rung as `NAME.skops`."""
     import skops.io
 
     stored = {
-        "format": _FORMAT,
         "task": rung.model.task.name,
         "outputs": rung.model.outputs,
         "view": rung.model.view,
@@ -210,19 +208,13 @@ def load(folder: Path, name: str) -> Baseline:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.skops"))) or "none"
         raise BundleError(f"{path}: no such baseline. The folder holds: {known}.")
     try:
-        foreign = skops.io.get_untrusted_types(file=path)
-        if foreign:
-            raise _refused(path, foreign)
+        _refuse(path, skops.io.get_untrusted_types(file=path))
         stored = skops.io.load(path, trusted=[])
-        steps = [type(step) for _, step in stored["pipeline"].steps]
-        foreign = [f"{step.__module__}.{step.__name__}" for step in steps if step.__name__ not in _STEPS]
-        if foreign:
-            raise _refused(path, foreign)
+        names = [type(step).__name__ for _, step in stored["pipeline"].steps]
+        _refuse(path, [name for name in names if name not in _STEPS])
         return Baseline(task_named(stored["task"]), stored["outputs"], stored["pipeline"], stored["view"])
     except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BundleError(
-            f"{path}: not readable: {error}.", tip="Copy the run again, or train again."
-        ) from error
+        raise BundleError(f"{path}: not readable: {error}.", tip="Copy the run again, or train again.") from error
 
 
 @dataclass(frozen=True)
@@ -298,9 +290,7 @@ def _tfidf(ladder: _Ladder) -> tuple[Baseline, str] | None:
     # Plain ints: skops takes seconds over a vocabulary of numpy integers.
     vectorizer.vocabulary_ = {term: int(place) for term, place in vectorizer.vocabulary_.items()}
     validation = None if ladder.validation is None else vectorizer.transform(_strings(ladder.validation))
-    best = _best(
-        ladder, [_View(unit, ("tfidf", vectorizer), train, validation, sparse=True)], TFIDF_STRENGTHS
-    )
+    best = _best(ladder, [_View(unit, ("tfidf", vectorizer), train, validation, sparse=True)], TFIDF_STRENGTHS)
     detail = f"{unit}, {train.shape[1]:,} features, C={best.strength:g}"
     return _baseline(ladder, [best.view.step, ("classify", best.model)]), detail
 
@@ -369,10 +359,7 @@ def _pieces(inputs: Texts | Array, pairs: Texts | None) -> Iterator[Any]:
     for begin in range(0, len(inputs), _PIECE):
         piece = _piece(inputs, begin)
         if pairs is not None:
-            piece = [
-                f"{text}{PAIR_MARK}{pair or ''}"
-                for text, pair in zip(piece, _piece(pairs, begin), strict=True)
-            ]
+            piece = [f"{text}{PAIR_MARK}{pair or ''}" for text, pair in zip(piece, _piece(pairs, begin), strict=True)]
         yield piece
 
 
@@ -396,8 +383,9 @@ def _sampled(train: Side, seed: int) -> Side:
     return train.take(np.sort(rows))
 
 
-def _refused(path: Path, foreign: Sequence[str]) -> BundleError:
-    return BundleError(
-        f"{path}: holds {', '.join(sorted(foreign))}, which no baseline has; it was not loaded.",
-        tip="Use only runs that you trust, or train again.",
-    )
+def _refuse(path: Path, foreign: Sequence[str]) -> None:
+    if foreign:
+        raise BundleError(
+            f"{path}: holds {', '.join(sorted(foreign))}, which no baseline has; it was not loaded.",
+            tip="Use only runs that you trust, or train again.",
+        )

@@ -28,8 +28,8 @@ from bertsmith.data.read import read
 from bertsmith.data.split import Splits, split
 from bertsmith.encoders import Encoder
 from bertsmith.errors import DataError, EncoderError, MissingExtraError, RecipeError
-from bertsmith.examples import SIDES, Examples, LabelSet
 from bertsmith.evaluation.ladder import against_ladder, judge, ladder_summary, verdict
+from bertsmith.examples import SIDES, Examples, LabelSet
 from bertsmith.findings import Findings
 from bertsmith.inference.predictor import load
 from bertsmith.listener import Listener, Silent
@@ -39,7 +39,7 @@ from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import Task, check_metric, task_named
 from bertsmith.training.defaults import resolve
 from bertsmith.training.frozen_features import Features, frozen_features
-from bertsmith.training.head_start import start_head
+from bertsmith.training.head_start import ProbeRows, start_head
 from bertsmith.training.model import Parameters, build, count_parameters
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def train(
         telling.baselines(listener, rungs, told)
     with clock.stage("fit"):
         learned = sides["train"]
-        start_head(model, task, features["train"].head, learned.targets, learned.weights, recipe)
+        start_head(model, task, ProbeRows(features["train"].head, learned.targets, learned.weights), recipe)
         parameters = count_parameters(model, len(labels))
         telling.model(listener, parameters, recipe)
         fitted = _fit(model, sides, task=task, recipe=recipe, run=run, listener=listener)
@@ -202,14 +202,20 @@ def train(
         versus = against_ladder(answered["test"], sides["test"].targets, rungs, seed=recipe.run.seed)
     answers = {side: task.decode(found, labels) for side, found in answered.items()}
     record.write_predictions(run, {side: sides[side].examples for side in answers}, answers, texts=recipe.run.texts)
-    written = record.write_scores(
-        run, data=record.data_summary(prepared.examples, prepared.splits), model=_model_summary(prepared, recipe, parameters),
-        test=test, baselines=ladder_summary(rungs, told, versus), verdict=verdict(versus), fitted=fitted, clock=clock,
-    )  # fmt: skip
-    bundle.write_card(run.model, model_card(info, written))
+    scores = {
+        **_model_summary(prepared, recipe, parameters),
+        "data": record.data_summary(prepared.examples, prepared.splits),
+        "test": test,
+        "baselines": ladder_summary(rungs, told, versus),
+        "verdict": verdict(versus),
+        "training": fitted.as_json(),
+        "seconds": clock.as_json(),
+    }
+    record.write_scores(run, scores)
+    bundle.write_card(run.model, model_card(info, scores))
     run.finish()
-    telling.done(listener, run, written)
-    return Trained(run, written)
+    telling.done(listener, run, scores)
+    return Trained(run, scores)
 
 
 def _require_training() -> None:
@@ -295,14 +301,11 @@ def _fit(
     model: PreTrainedModel, sides: Mapping[str, Rows], *, task: Task, recipe: Recipe, run: RunFolder,
     listener: Listener,
 ) -> Fitted:  # fmt: skip
-    from bertsmith.training.fit import Validation, fit
+    from bertsmith.training.fit import fit
     from bertsmith.training.trainer import TrainingRows
 
-    learned, held = sides["train"], sides["validation"]
-    return fit(
-        model, TrainingRows(learned.encoded, learned.targets, learned.weights), Validation(held.encoded, held.targets),
-        task=task, recipe=recipe, folder=run.scratch, history=run.history, listener=listener,
-    )  # fmt: skip
+    learned, held = (TrainingRows(each.encoded, each.targets, each.weights) for each in (sides["train"], sides["validation"]))
+    return fit(model, learned, held, task=task, recipe=recipe, run=run, listener=listener)
 
 
 def _answer(run: RunFolder, sides: Mapping[str, Rows], recipe: Recipe, listener: Listener) -> dict[str, Array]:

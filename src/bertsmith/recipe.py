@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from bertsmith.errors import RecipeError, UsageError
@@ -26,7 +27,7 @@ SHARE_SIDES = ("train", "validation", "calibration", "test")
 
 def _setting(default: Any, text: str, *, must: str, usual: str = "", flag: bool = True, **limits: Any) -> Any:
     """Declare a setting: its help, what it must be (for errors), a usual value, and its limits."""
-    extra = {"must": must, "usual": usual, "flag": flag}
+    extra: JsonDict = {"must": must, "usual": usual, "flag": flag}
     return Field(default, description=text, json_schema_extra=extra, validate_default=False, **limits)
 
 
@@ -202,7 +203,7 @@ class Setting:
     @property
     def _extra(self) -> Mapping[str, Any]:
         extra = self.info.json_schema_extra
-        assert isinstance(extra, dict)  # noqa: S101 - set by _setting, never by a user
+        assert isinstance(extra, dict)
         return extra
 
 
@@ -301,8 +302,8 @@ def settings() -> dict[str, Setting]:
 def _each_setting() -> Iterator[Setting]:
     for stage, field in Recipe.model_fields.items():
         model = field.annotation
-        assert isinstance(model, type)  # noqa: S101 - the stages above
-        assert issubclass(model, BaseModel)  # noqa: S101
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
         for name, info in model.model_fields.items():
             yield Setting(name, stage, info)
 

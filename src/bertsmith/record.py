@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,15 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bertsmith.atomic import replacing, write_json, write_text
-from bertsmith.clock import Clock
 from bertsmith.data.split import Splits
 from bertsmith.examples import Examples, LabelSet, Prediction
 from bertsmith.findings import Findings
 from bertsmith.recipe import Recipe
 from bertsmith.run_folder import FORMAT, RunFolder
-
-if TYPE_CHECKING:
-    from bertsmith.training.fit import Fitted
 
 _HASHED_ROWS = 65_536
 _PACKAGES = ("bertsmith", "torch", "transformers", "tokenizers", "accelerate", "scikit-learn", "numpy", "pyarrow")
@@ -108,26 +104,9 @@ def write_predictions(
         pq.write_table(pa.concat_tables(tables, promote_options="default"), temporary)
 
 
-def write_scores(
-    run: RunFolder, *, data: Mapping[str, Any], model: Mapping[str, Any], test: Mapping[str, Any] | None,
-    baselines: Mapping[str, Any], verdict: str, fitted: Fitted, clock: Clock,
-) -> dict[str, Any]:  # fmt: skip
-    """Write scores.json, the contract for scripts, and return what it holds.
-
-    `test` is null where there are no test rows; `baselines.NAME.accuracy` likewise.
-    """
-    scores: dict[str, Any] = {
-        "format": FORMAT,
-        **model,
-        "data": data,
-        "test": test,
-        "baselines": baselines,
-        "verdict": verdict,
-        "training": fitted.as_json(),
-        "seconds": clock.as_json(),
-    }
-    write_json(run.scores, scores)
-    return scores
+def write_scores(run: RunFolder, scores: Mapping[str, Any]) -> None:
+    """Write scores.json, the contract for scripts; it carries the number of its format."""
+    write_json(run.scores, {"format": FORMAT, **scores})
 
 
 def data_summary(examples: Examples, splits: Splits) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from bertsmith.errors import BertsmithError, RecipeError
 from bertsmith.examples import LabelSet
 from bertsmith.listener import Silent
 from bertsmith.recipe import Recipe
+from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import SingleLabel
 from bertsmith.training.batches import effective_batches
-from bertsmith.training.fit import Validation, fit
+from bertsmith.training.fit import fit
 from bertsmith.training.model import build
 from bertsmith.training.trainer import TrainingRows
 from tests.conftest import toy_rows
@@ -94,7 +95,7 @@ def test_loss_curve_equals_a_plain_pytorch_loop(tiny_encoder, tmp_path, every_st
         models.append(build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=0.0))
     history = tmp_path / "history.jsonl"
     fit(models[0], TrainingRows(encoded, targets, weights), None, task=SingleLabel(), recipe=settings,
-        folder=tmp_path / "scratch", history=history, listener=Silent())  # fmt: skip
+        run=RunFolder(tmp_path), listener=Silent())  # fmt: skip
 
     expected = plain_loop(models[1], encoded, targets, weights, settings)
 
@@ -141,7 +142,7 @@ def test_the_last_short_batch_weighs_as_the_plain_loop_has_it(tiny_encoder, tmp_
     models.append(build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=0.0))
     history = tmp_path / "history.jsonl"
     fit(models[0], TrainingRows(encoded, targets, np.ones(9)), None, task=SingleLabel(), recipe=settings,
-        folder=tmp_path / "scratch", history=history, listener=Silent())  # fmt: skip
+        run=RunFolder(tmp_path), listener=Silent())  # fmt: skip
     assert logged_losses(history) == pytest.approx(plain_loop(models[1], encoded, targets, np.ones(9), settings), abs=1e-5)
 
 
@@ -165,16 +166,16 @@ def test_best_epoch_is_restored(tiny_encoder, tmp_path):
     model = build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=None)
     history = tmp_path / "history.jsonl"
     task = SingleLabel()
-    fitted = fit(model, TrainingRows(encoded, targets, np.ones(120)), Validation(held, held_targets), task=task,
-                 recipe=recipe(epochs=8, learning_rate=5e-3, patience=2, dropout="auto"), folder=tmp_path / "scratch",
-                 history=history, listener=Silent())  # fmt: skip
+    fitted = fit(model, TrainingRows(encoded, targets, np.ones(120)), TrainingRows(held, held_targets, np.ones(len(held))), task=task,
+                 recipe=recipe(epochs=8, learning_rate=5e-3, patience=2, dropout="auto"), run=RunFolder(tmp_path),
+                 listener=Silent())  # fmt: skip
     lines = [json.loads(line) for line in history.read_text().splitlines()]
     curve = [line["eval_macro_f1"] for line in lines if "eval_macro_f1" in line]
 
     assert fitted.best_metric == max(curve)
     assert fitted.best_epoch == curve.index(max(curve)) + 1
     assert task.measure(held_targets, task.probabilities(logits(model, held)))["macro_f1"] == pytest.approx(max(curve))
-    assert not (tmp_path / "scratch").exists()
+    assert not RunFolder(tmp_path).scratch.exists()
 
 
 def test_an_unknown_metric_is_refused(tiny_encoder, tmp_path):
@@ -197,7 +198,7 @@ def test_a_run_that_blows_up_is_stopped_with_a_remedy(tiny_encoder, tmp_path, ev
         model.classifier.weight.fill_(float("inf"))
     with pytest.raises(BertsmithError) as caught:
         fit(model, TrainingRows(encoded, targets, np.ones(16)), None, task=SingleLabel(), recipe=recipe(),
-            folder=tmp_path / "scratch", history=tmp_path / "history.jsonl", listener=Silent())  # fmt: skip
+            run=RunFolder(tmp_path), listener=Silent())  # fmt: skip
     assert str(caught.value) == (
         "training blew up: at step 1 the loss is nan and the gradient's norm nan; both must be finite numbers.\n"
         "  Lower --learning-rate (2e-5 is safe for most encoders), or use --precision fp32."
@@ -209,8 +210,8 @@ def test_the_task_is_learned(tiny_encoder, tmp_path):
     encoded, targets = encoded_rows(tiny_encoder, toy_rows(300))
     held, held_targets = encoded_rows(tiny_encoder, toy_rows(100, seed=5))
     model = build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=None)
-    fitted = fit(model, TrainingRows(encoded, targets, np.ones(300)), Validation(held, held_targets), task=SingleLabel(),
-                 recipe=recipe(epochs=10, learning_rate=3e-3, metric="accuracy", patience=0), folder=tmp_path / "scratch",
-                 history=tmp_path / "history.jsonl", listener=Silent())  # fmt: skip
+    fitted = fit(model, TrainingRows(encoded, targets, np.ones(300)), TrainingRows(held, held_targets, np.ones(len(held))), task=SingleLabel(),
+                 recipe=recipe(epochs=10, learning_rate=3e-3, metric="accuracy", patience=0), run=RunFolder(tmp_path),
+                 listener=Silent())  # fmt: skip
     assert fitted.best_metric is not None
     assert fitted.best_metric >= 0.9

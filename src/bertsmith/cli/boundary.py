@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     except MemoryError:
         _complain("out of memory.", "A smaller --batch-size or --max-length needs less.")
         return 1
-    except Exception:  # noqa: BLE001 - the edge of the command line: what gets here is our own bug
+    except Exception:
         traceback.print_exc()
         _complain(
             "this is a bug in bertsmith.",

@@ -79,4 +79,4 @@ def _print_confusion(test: Mapping[str, Any], labels: list[str], width: int) -> 
     if wrong:
         write("\nmost frequent confusions\n")
         for count, gold, answer in wrong[:_SHOWN_CONFUSIONS]:
-            write(f"  {count:>4} × {gold} taken for {answer}\n")
+            write(f"  {count:>4} rows of {gold} taken for {answer}\n")

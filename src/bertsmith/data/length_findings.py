@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from bertsmith import threads
+from bertsmith import flops, threads
 from bertsmith.data.length_measure import Lengths
 from bertsmith.data.text_classes import Classes
 from bertsmith.encoders import Encoder
@@ -18,7 +18,6 @@ from bertsmith.examples import SIDES, Examples
 from bertsmith.findings import Finding
 from bertsmith.recipe import Split
 from bertsmith.tasks.label_wording import finding_at, of_rows, percent
-from bertsmith import flops
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from bertsmith.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, percentiles, wilson
 from bertsmith.tasks.classification_metrics import Counts, confusion_matrix, counted_metrics
@@ -115,12 +115,10 @@ def mcnemar(only_ours: int, only_theirs: int) -> float:
     """Return the two-sided p-value of McNemar's exact test (a fair coin over the rows where one is right)."""
     if only_ours == only_theirs:
         return 1.0
-    return min(1.0, 2 * float(binom.cdf(min(only_ours, only_theirs), only_ours + only_theirs, 0.5)))
+    return min(1.0, 2 * float(bdtr(min(only_ours, only_theirs), only_ours + only_theirs, 0.5)))
 
 
-def _accuracy_difference(
-    only_ours: int, only_theirs: int, rows: int, generator: np.random.Generator
-) -> Estimate:
+def _accuracy_difference(only_ours: int, only_theirs: int, rows: int, generator: np.random.Generator) -> Estimate:
     if only_ours == only_theirs == 0:
         return _nothing_seen(rows)
     table = np.array([only_ours, only_theirs, rows - only_ours - only_theirs])
@@ -143,12 +141,9 @@ def _macro_f1_difference(
         for model, guesses in enumerate((pairs // classes, pairs % classes)):
             np.add.at(guessed[model], guesses, drawn.T)
             right[model, gold] = drawn[:, guesses == gold].sum(axis=1)
-    drawn_f1 = [
-        counted_metrics(Counts(right[model].T, support, guessed[model].T))["macro_f1"] for model in (0, 1)
-    ]
+    drawn_f1 = [counted_metrics(Counts(right[model].T, support, guessed[model].T))["macro_f1"] for model in (0, 1)]
     values = [
-        counted_metrics(Counts.of(confusion_matrix(targets, guess, classes)))["macro_f1"]
-        for guess in (ours, theirs)
+        counted_metrics(Counts.of(confusion_matrix(targets, guess, classes)))["macro_f1"] for guess in (ours, theirs)
     ]
     return percentiles(values[0] - values[1], drawn_f1[0] - drawn_f1[1])
 

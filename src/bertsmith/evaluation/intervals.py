@@ -76,9 +76,7 @@ def bootstrap(confusion: Array, *, seed: int, confidence: float = CONFIDENCE) ->
     if int(counts.right.sum()) == total:
         low = wilson(total, total, confidence=confidence).low
         lows = {name: 2 * low - 1 if name == "mcc" else low for name in values}
-        return {
-            name: Estimate(float(value), min(lows[name], float(value)), 1.0) for name, value in values.items()
-        }
+        return {name: Estimate(float(value), min(lows[name], float(value)), 1.0) for name, value in values.items()}
     resampled = counted_metrics(_resampled_counts(confusion, np.random.default_rng(seed)))
     return {name: percentiles(values[name], drawn, confidence) for name, drawn in resampled.items()}
 

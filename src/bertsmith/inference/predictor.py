@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Array = np.ndarray[Any, Any]
-Texts = Sequence[str] | pa.ChunkedArray
+Texts: TypeAlias = Sequence[str] | pa.ChunkedArray
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ class AnswerColumns:
         prefix = ""
         while any(prefix + own in names for own in _OWN) or any(f"{prefix}score:{each}" in names for each in labels):
             prefix += "predicted_"
-        return cls(*(prefix + own for own in _OWN), scores=tuple(f"{prefix}score:{each}" for each in labels))
+        label, guess, score, unknown = (prefix + own for own in _OWN)
+        return cls(label, guess, score, unknown, scores=tuple(f"{prefix}score:{each}" for each in labels))
 
     def schema(self, own: pa.Schema) -> pa.Schema:
         """The file's own columns, then the answers."""

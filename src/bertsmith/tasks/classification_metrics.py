@@ -99,9 +99,7 @@ def classification_metrics(targets: Array, probabilities: Array) -> dict[str, fl
 def _mcc(counts: Counts) -> Array:
     """Matthews correlation for K classes (Gorodkin 2004); 0 where only one class occurs on a side."""
     # Floats: products of counts overflow int64 from 3 000 000 000 rows on.
-    right, support, guessed = (
-        np.asarray(part, np.float64) for part in (counts.right, counts.support, counts.guessed)
-    )
+    right, support, guessed = (np.asarray(part, np.float64) for part in (counts.right, counts.support, counts.guessed))
     rows = support.sum(-1)
     covariance = right.sum(-1) * rows - (support * guessed).sum(-1)
     spread = (rows**2 - (support**2).sum(-1)) * (rows**2 - (guessed**2).sum(-1))

@@ -24,8 +24,8 @@ class SingleLabel:
     name = "single-label"
     problem_type = "single_label_classification"
     model_class = "AutoModelForSequenceClassification"
-    metrics = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "log_loss")
-    loss_metrics = frozenset({"log_loss"})
+    metrics: tuple[str, ...] = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "log_loss")
+    loss_metrics: frozenset[str] = frozenset({"log_loss"})
 
     def labels(self, examples: Examples) -> LabelSet:
         """Collect the distinct labels."""

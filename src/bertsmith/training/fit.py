@@ -16,14 +16,14 @@ import torch
 import transformers
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
 
-from bertsmith.data.encode import Encoded
 from bertsmith.errors import BertsmithError
+from bertsmith.flops import train_flops
 from bertsmith.inference.torch_engine import logits
 from bertsmith.listener import Listener, Progress
-from bertsmith.recipe import Recipe
 from bertsmith.quiet import quiet_transformers
+from bertsmith.recipe import Recipe
+from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import Metrics, Task
-from bertsmith.flops import train_flops
 from bertsmith.training.peak import gemm_peak
 from bertsmith.training.trainer import TaskTrainer, TrainingRows
 
@@ -33,14 +33,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 LOG_EVERY = 10
 """Optimizer steps between two lines of the history."""
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The rows that choose the best epoch."""
-
-    encoded: Encoded
-    targets: Array
 
 
 @dataclass(frozen=True)
@@ -79,9 +71,9 @@ class Fitted:
         }
 
 
-def fit(
-    model: PreTrainedModel, rows: TrainingRows, validation: Validation | None, *,
-    task: Task, recipe: Recipe, folder: Path, history: Path, listener: Listener,
+def fit(  # noqa: PLR0913 - a stage: the model, two sides, and what every stage is told
+    model: PreTrainedModel, rows: TrainingRows, validation: TrainingRows | None, *,
+    task: Task, recipe: Recipe, run: RunFolder, listener: Listener,
 ) -> Fitted:  # fmt: skip
     """Fine-tune `model` in place; it ends with the weights of the best epoch.
 
@@ -91,8 +83,8 @@ def fit(
         validation: What chooses the best epoch and stops early; None trains all epochs and keeps the last.
         task: Knows loss and metrics.
         recipe: Resolved: nothing in `[fit]` is `auto`.
-        folder: Where checkpoints lie while training goes on; it is removed at the end.
-        history: File that gets a JSON line for each logged step and each validation.
+        run: Gets the history: a JSON line for each logged step and each validation. Checkpoints lie in its
+            scratch folder, which is removed at the end.
         listener: Told of progress.
 
     Raises:
@@ -100,13 +92,13 @@ def fit(
     """
     validate = _validator(model, validation, task) if validation is not None and len(validation.encoded) else None
     width = rows.encoded.max_length if recipe.text.padding == "max-length" else None
-    arguments = _arguments(recipe, task, folder, validated=validate is not None)
+    arguments = _arguments(recipe, task, run.scratch, validated=validate is not None)
     transformers.set_seed(recipe.run.seed)
     batch = recipe.fit.batch_size * recipe.fit.accumulate * arguments.world_size
     steps = int(recipe.fit.epochs) * math.ceil(len(rows.encoded) / batch)
     with (
         quiet_transformers(),
-        history.open("w", encoding="utf-8") as lines,
+        run.history.open("w", encoding="utf-8") as lines,
         listener.work("fit", steps) as progress,
     ):
         trainer = TaskTrainer(model, arguments, task=task, rows=rows, validate=validate, width=width)
@@ -117,7 +109,7 @@ def fit(
         begin = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - begin - trainer.work.paused
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(run.scratch, ignore_errors=True)
     return _fitted(trainer, model, seconds=seconds, precision=recipe.fit.precision)
 
 
@@ -153,7 +145,7 @@ def _arguments(recipe: Recipe, task: Task, folder: Path, *, validated: bool) -> 
     )
 
 
-def _validator(model: PreTrainedModel, validation: Validation, task: Task) -> Callable[[], Metrics]:
+def _validator(model: PreTrainedModel, validation: TrainingRows, task: Task) -> Callable[[], Metrics]:
     def validate() -> Metrics:
         probabilities = task.probabilities(logits(model, validation.encoded))
         return task.measure(validation.targets, probabilities)

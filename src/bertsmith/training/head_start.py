@@ -7,6 +7,7 @@ folded into the weights, so the layer stays a plain linear one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,31 +25,43 @@ STRENGTH = 0.1
 """scikit-learn's C of the probe on standardised features."""
 
 
+@dataclass(frozen=True)
+class ProbeRows:
+    """What a probe learns from.
+
+    Attributes:
+        features: Input of the head's last layer, float32 `(rows, width)`.
+        targets: As the task makes them.
+        weights: Weight of each row in the loss, `(rows,)`.
+    """
+
+    features: Array
+    targets: Array
+    weights: Array
+
+
 def probe_weights(
-    task: Task, features: Array, targets: Array, *, outputs: int, intercept: bool, seed: int,
-    weights: Array | None = None, strength: float = STRENGTH,
-) -> tuple[Array, Array]:  # fmt: skip
+    task: Task, rows: ProbeRows, *, outputs: int, intercept: bool, seed: int
+) -> tuple[Array, Array]:
     """Fit a probe and give it as the weight and bias of a linear layer on the raw features.
 
     Args:
         task: Knows which linear model fits its labels.
-        features: float32 `(rows, width)`.
-        targets: As the task makes them.
+        rows: What it learns from.
         outputs: Number of logits.
         intercept: False for a head without bias: then the features are scaled but not centred.
         seed: Seed of the solver.
-        weights: Weight of each row in the loss, `(rows,)`.
-        strength: scikit-learn's C.
 
     Returns:
         Weight float32 `(outputs, width)` and bias float32 `(outputs,)`; rows of classes that have no
         training row are zero, their bias that of the least probable class.
     """
+    features = rows.features
     scale = np.maximum(features.std(axis=0), 1e-6)
     centre = features.mean(axis=0) if intercept else np.zeros_like(scale)
-    model = task.classifier(strength=strength, seed=seed)
+    model = task.classifier(strength=STRENGTH, seed=seed)
     model.set_params(fit_intercept=intercept)
-    model.fit((features - centre) / scale, targets, sample_weight=weights)
+    model.fit((features - centre) / scale, rows.targets, sample_weight=rows.weights)
     coefficients, constants = np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
     if len(coefficients) == 1 and len(model.classes_) == 2:
         # Two classes have one margin z; softmax over (-z/2, z/2) is the same sigmoid.
@@ -61,26 +74,21 @@ def probe_weights(
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def start_head(
-    model: PreTrainedModel, task: Task, features: Array, targets: Array, weights: Array, recipe: Recipe
-) -> None:
+def start_head(model: PreTrainedModel, task: Task, rows: ProbeRows, recipe: Recipe) -> None:
     """Give a model's head its start, as the recipe says.
 
     Args:
         model: Its head is written to.
         task: Knows which linear model fits its labels.
-        features: Input of the head's last layer for every training row, float32 `(rows, width)`.
-        targets: As the task makes them.
-        weights: Weight of each row in the loss, `(rows,)`.
+        rows: The training rows, with the input of the head's last layer.
         recipe: Its `head_start` and `seed` are used.
     """
     if recipe.fit.head_start == "random":
         return
     layer = head_layer(model, model.config.num_labels)
     weight, bias = probe_weights(
-        task, features, targets, outputs=layer.out_features, intercept=layer.bias is not None,
-        seed=recipe.run.seed, weights=weights,
-    )  # fmt: skip
+        task, rows, outputs=layer.out_features, intercept=layer.bias is not None, seed=recipe.run.seed
+    )
     write_head(layer, weight, bias)
 
 

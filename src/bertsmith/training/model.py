@@ -54,7 +54,7 @@ def build(task: Task, encoder: Encoder, labels: LabelSet, *, dropout: float | No
     with quiet_transformers():
         try:
             config = transformers.AutoConfig.from_pretrained(
-                str(encoder.folder), id2label=labels.id2label(), label2id=dict(zip(labels.names, range(len(labels)))),
+                str(encoder.folder), id2label=labels.id2label(), label2id={name: place for place, name in labels.id2label().items()},
                 problem_type=task.problem_type, local_files_only=True,
             )  # fmt: skip
             for name in _DROPOUTS if dropout is not None else ():
@@ -102,5 +102,5 @@ def count_parameters(model: PreTrainedModel, outputs: int) -> Parameters:
     return Parameters(
         total=sum(each.numel() for each in model.parameters()),
         trainable=sum(each.numel() for each in model.parameters() if each.requires_grad),
-        head=f"{pooled} → dropout → linear {head.in_features}×{head.out_features}{bias}",
+        head=f"{pooled} → dropout → linear {head.in_features} to {head.out_features}{bias}",
     )

@@ -33,5 +33,5 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "mps":
         return False
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return gemm_peak(torch.bfloat16, device) > 1.25 * gemm_peak(torch.float32, device)

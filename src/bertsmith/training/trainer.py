@@ -80,11 +80,11 @@ class EpochLoader(DataLoader[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration deals out."""
-        assert isinstance(self.batch_sampler, EpochBatches)  # noqa: S101 - made below
+        assert isinstance(self.batch_sampler, EpochBatches)
         self.batch_sampler.set_epoch(epoch)
 
 
-class TaskTrainer(Trainer):
+class TaskTrainer(Trainer):  # type: ignore[misc] # transformers ships no types
     """Trains for any task, on batches that are a pure function of seed, epoch and effective batch size.
 
     Transformers 5 scales the gradients of classification heads wrongly under accumulation and in several
@@ -116,7 +116,8 @@ class TaskTrainer(Trainer):
             accumulate=self.args.gradient_accumulation_steps, seed=self.args.seed,
             ranks=self.args.world_size, rank=self.args.process_index,
         )  # fmt: skip
-        return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=_same)
+        # The sampler deals whole micro-batches and the data set collates them: torch allows it, its types do not.
+        return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=_same)  # type: ignore[arg-type]
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Do the Trainer's step, and count rows and tokens."""
@@ -137,14 +138,14 @@ class TaskTrainer(Trainer):
         loss = summed * (self.args.world_size / inputs["denominator"])
         return (loss, output) if return_outputs else loss
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002 - the Trainer's signature
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Measure the validation rows through the same engine that will serve."""
-        assert self._validate is not None  # noqa: S101 - the Trainer only asks where there are validation rows
+        assert self._validate is not None
         begin = time.perf_counter()
         found = {f"eval_{name}": value for name, value in self._validate().items()}
         self.work.paused += time.perf_counter() - begin
         self.log(found)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
