@@ -97,6 +97,8 @@ def _recipe_lines() -> Iterator[str]:
 
 def _row(setting: Setting) -> str:
     flag = f"`{as_flag(setting.name)}`" if setting.is_flag else f"`{setting.name}` (no flag)"
+    if isinstance(setting.default, bool):
+        flag += f", `--no-{setting.name}`"
     default = f"`{setting.shown_default}`" if setting.shown_default else "not set"
     return f"| {flag} | {default} | {setting.help.replace('|', chr(92) + '|')} |"
 
