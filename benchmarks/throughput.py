@@ -23,7 +23,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 import transformers
-from measuring import machine, rows_of, say
 
 from bertsmith import encoders, threads
 from bertsmith.data.encode import Encoded, TokenEncoder
@@ -39,6 +38,7 @@ from bertsmith.training.frozen_features import frozen_features
 from bertsmith.training.head_start import ProbeRows, start_head
 from bertsmith.training.model import build
 from bertsmith.training.trainer import TrainingRows
+from measuring import machine, rows_of, say
 
 TASK = SingleLabel()
 
@@ -58,21 +58,34 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return self.rows[row]
 
 
-def peer(encoder: encoders.Encoder, labels: LabelSet, rows: Rows, *, batch: int, rate: float, epochs: int) -> tuple[Any, float]:
+def peer(
+    encoder: encoders.Encoder, labels: LabelSet, rows: Rows, *, batch: int, rate: float, epochs: int
+) -> tuple[Any, float]:
     """Train with the plain Trainer; return the model and rows a second."""
     transformers.set_seed(0)
     model = build(TASK, encoder, labels, dropout=None)
     tokenizer = encoder.transformers_tokenizer()
     with tempfile.TemporaryDirectory() as folder, quiet_transformers():
         arguments = transformers.TrainingArguments(
-            output_dir=folder, per_device_train_batch_size=batch, num_train_epochs=epochs, learning_rate=rate,
-            warmup_steps=0.1, weight_decay=0.01, use_cpu=True, report_to=[], save_strategy="no", logging_strategy="no",
-            disable_tqdm=True, seed=0,
-        )  # fmt: skip
+            output_dir=folder,
+            per_device_train_batch_size=batch,
+            num_train_epochs=epochs,
+            learning_rate=rate,
+            warmup_steps=0.1,
+            weight_decay=0.01,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            seed=0,
+        )
         trainer = transformers.Trainer(
-            model=model, args=arguments, train_dataset=rows,
+            model=model,
+            args=arguments,
+            train_dataset=rows,
             data_collator=transformers.DataCollatorWithPadding(tokenizer),
-        )  # fmt: skip
+        )
         trainer.remove_callback(transformers.PrinterCallback)
         begin = time.perf_counter()
         trainer.train()
@@ -80,20 +93,33 @@ def peer(encoder: encoders.Encoder, labels: LabelSet, rows: Rows, *, batch: int,
 
 
 def ours(
-    encoder: encoders.Encoder, labels: LabelSet, encoded: Encoded, targets: np.ndarray[Any, Any], *, batch: int,
-    rate: float, epochs: int,
-) -> tuple[Any, float]:  # fmt: skip
+    encoder: encoders.Encoder,
+    labels: LabelSet,
+    encoded: Encoded,
+    targets: np.ndarray[Any, Any],
+    *,
+    batch: int,
+    rate: float,
+    epochs: int,
+) -> tuple[Any, float]:
     """Train with bertsmith's trainer at its defaults; return the model and rows a second (head start left out)."""
     recipe = Recipe.of(batch_size=batch, learning_rate=rate, epochs=epochs, precision="bf16", device="cpu", seed=0)
     transformers.set_seed(0)
     model = build(TASK, encoder, labels, dropout=None)
     weights = np.ones(len(targets))
-    start_head(model, TASK, ProbeRows(frozen_features(model, encoded, outputs=len(labels)).head, targets, weights), recipe)
+    start_head(
+        model, TASK, ProbeRows(frozen_features(model, encoded, outputs=len(labels)).head, targets, weights), recipe
+    )
     with tempfile.TemporaryDirectory() as folder:
         fitted = fit(
-            model, TrainingRows(encoded, targets, weights), None, task=TASK, recipe=recipe, run=RunFolder(Path(folder)),
+            model,
+            TrainingRows(encoded, targets, weights),
+            None,
+            task=TASK,
+            recipe=recipe,
+            run=RunFolder(Path(folder)),
             listener=Silent(),
-        )  # fmt: skip
+        )
     return model, fitted.examples_per_second
 
 
@@ -125,8 +151,12 @@ def main() -> None:
         for number in range(options.rounds):
             picked = np.random.default_rng(number).permutation(len(train))[: batch * options.steps]
             part = tokens.encode([train[row][0] for row in picked])
-            speeds["peer"].append(peer(encoder, labels, Rows(encoded, targets, picked), batch=batch, rate=options.rate, epochs=1)[1])  # fmt: skip
-            speeds["ours"].append(ours(encoder, labels, part, targets[picked], batch=batch, rate=options.rate, epochs=1)[1])
+            speeds["peer"].append(
+                peer(encoder, labels, Rows(encoded, targets, picked), batch=batch, rate=options.rate, epochs=1)[1]
+            )
+            speeds["ours"].append(
+                ours(encoder, labels, part, targets[picked], batch=batch, rate=options.rate, epochs=1)[1]
+            )
         result: dict[str, Any] = {
             "batch": batch,
             "peer_rows_per_second": round(statistics.median(speeds["peer"]), 1),
@@ -137,7 +167,9 @@ def main() -> None:
             everything = Rows(encoded, targets, np.arange(len(train)))
             model, speed = peer(encoder, labels, everything, batch=batch, rate=options.rate, epochs=options.epochs)
             result |= {"peer_accuracy": accuracy(model, held, gold), "peer_full": round(speed, 1)}
-            model, speed = ours(encoder, labels, encoded, targets, batch=batch, rate=options.rate, epochs=options.epochs)
+            model, speed = ours(
+                encoder, labels, encoded, targets, batch=batch, rate=options.rate, epochs=options.epochs
+            )
             result |= {"ours_accuracy": accuracy(model, held, gold), "ours_full": round(speed, 1)}
         results.append(result)
         say(result)

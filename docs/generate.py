@@ -22,6 +22,16 @@ from bertsmith.recipe import Recipe, Setting, settings
 REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 100
 _MADE = "<!-- Made by `python docs/generate.py`. Do not edit. -->"
+_CLI = """\
+Results go to standard output; progress and warnings go to standard error. `--json` prints results for scripts.
+`NO_COLOR` is honoured. [Exit codes and errors](errors.md) and [what the JSON holds](files.md) have pages of their own.
+"""
+_RECIPE = """\
+Every setting has one name, unique over all stages. It is the same setting as a flag (`--batch-size 16`), as an
+argument of `bertsmith.train` (`batch_size=16`) and in a recipe file (`batch_size = 16` under `[fit]`). A flag wins
+over the recipe file, and the recipe file wins over the default. `RUN/recipe.toml` holds the settings of a finished
+run, with `auto` replaced by the value that was used; `dropout = "auto"` stays where it is the encoder's own.
+"""
 _STAGES = {
     "read": "Where the examples come from, and which column is which",
     "split": "How the rows are shared out",
@@ -69,37 +79,27 @@ def main(arguments: list[str]) -> int:
 
 
 def _cli_lines() -> Iterator[str]:
-    yield from (
-        _MADE, "", "# Command line", "",
-        "Results go to standard output; progress and warnings go to standard error. `--json` prints results for scripts.",
-        "`NO_COLOR` is honoured. [Exit codes and errors](errors.md) and [what the JSON holds](files.md) have pages of their own.",
-        "", "```text", help_of(), "```",
-    )  # fmt: skip
+    yield from (_MADE, "", "# Command line", "", *_CLI.splitlines(), "", "```text", help_of(), "```")
     for verb in verbs():
         yield from ("", f"## bertsmith {verb}", "", "```text", help_of(verb), "```")
 
 
 def _recipe_lines() -> Iterator[str]:
-    yield from (
-        _MADE, "", "# Settings", "",
-        "Every setting has one name, unique over all stages. It is the same setting as a flag (`--batch-size 16`), as an argument",
-        "of `bertsmith.train` (`batch_size=16`) and in a recipe file (`batch_size = 16` under `[fit]`). A flag wins over the recipe",
-        "file, and the recipe file wins over the default. `RUN/recipe.toml` holds the settings of a finished run, with every `auto`",
-        "replaced by the value that was used.",
-    )  # fmt: skip
+    yield from (_MADE, "", "# Settings", "", *_RECIPE.splitlines())
     by_stage: dict[str, list[Setting]] = {stage: [] for stage in Recipe.model_fields}
     for each in settings().values():
         by_stage[each.stage].append(each)
     for stage, found in by_stage.items():
-        yield from ("", f"## [{stage}]", "", f"{_STAGES[stage]}.", "", "| setting | default | what it does |", "|---|---|---|")
-        yield from (_row(each) for each in found)
+        yield from ("", f"## [{stage}]", "", f"{_STAGES[stage]}.", "")
+        yield from ("| setting | default | what it does |", "|---|---|---|", *map(_row, found))
 
 
 def _row(setting: Setting) -> str:
     flag = f"`{as_flag(setting.name)}`" if setting.is_flag else f"`{setting.name}` (no flag)"
     if isinstance(setting.default, bool):
         flag += f", `--no-{setting.name}`"
-    default = f"`{setting.shown_default}`" if setting.shown_default else "not set"
+    shown = "yes" if setting.default is True else setting.shown_default
+    default = f"`{shown}`" if shown else "not set"
     return f"| {flag} | {default} | {setting.help.replace('|', chr(92) + '|')} |"
 
 

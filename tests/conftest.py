@@ -13,10 +13,7 @@ from pathlib import Path
 
 import pytest
 
-WORDS = (
-    "the a was is it we i they very quite film food room staff app shop plot soup bed update price good great lovely "
-    "fresh kind bad awful stale rude broken slow okay average plain usual fine not and but at for of to in on no yes"
-).split()
+WORDS = ["the", "a", "was", "is", "it", "we", "i", "they", "very", "quite", "film", "food", "room", "staff", "app", "shop", "plot", "soup", "bed", "update", "price", "good", "great", "lovely", "fresh", "kind", "bad", "awful", "stale", "rude", "broken", "slow", "okay", "average", "plain", "usual", "fine", "not", "and", "but", "at", "for", "of", "to", "in", "on", "no", "yes"]
 GOOD = ("good", "great", "lovely", "fresh", "kind")
 BAD = ("bad", "awful", "stale", "rude", "broken")
 PLAIN = ("okay", "average", "plain", "usual", "fine")
@@ -31,7 +28,17 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    pieces = [*special, *WORDS, *(each for each in letters if each not in WORDS), *(f"##{each}" for each in letters), ".", ",", "!", "?", "-"]
+    pieces = [
+        *special,
+        *WORDS,
+        *(each for each in letters if each not in WORDS),
+        *(f"##{each}" for each in letters),
+        ".",
+        ",",
+        "!",
+        "?",
+        "-",
+    ]
     vocabulary = {piece: place for place, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

@@ -79,8 +79,7 @@ def test_the_label_unknown_is_reserved_in_any_case():
     assert only(["a"] * 10 + ["Unknown "] * 10) == Finding(
         "reserved-label",
         "error",
-        "A label is called 'Unknown ', in 10 of 20 rows (50.0%), "
-        "but UNKNOWN is the answer of a model that declines.",
+        "A label is called 'Unknown ', in 10 of 20 rows (50.0%), but UNKNOWN is the answer of a model that declines.",
         "Rename the label (such as 'other'), or remove its rows and let the model decline.",
         count=10,
         rows=tuple(f"a.csv:{row}" for row in range(11, 21)),
@@ -169,9 +168,7 @@ def test_more_than_a_thousand_labels_are_a_warning_when_rows_are_many():
     assert only([f"c{row % 1001}" for row in range(5_005)]).severity == "error"
 
 
-@given(
-    st.lists(st.one_of(st.none(), st.text("aAbB \tüÜUNKOWunkow", max_size=4), st.just("unknown")), min_size=1)
-)
+@given(st.lists(st.one_of(st.none(), st.text("aAbB \tüÜUNKOWunkow", max_size=4), st.just("unknown")), min_size=1))
 def test_counts_of_rows_never_exceed_rows_and_rows_shown_exist(labels):
     """Whatever the labels are, a finding counts no row twice and names rows of the file only."""
     places = {f"a.csv:{row}" for row in range(1, len(labels) + 1)}

@@ -52,7 +52,7 @@ def imports_of(path: Path, known: dict[str, Path]) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    return module.split(".")[0]
+    return module.partition(".")[0]
 
 
 def test_every_room_has_a_floor():
@@ -100,7 +100,11 @@ def test_nothing_imports_the_package_root():
     for name, path in modules().items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "bertsmith":
-                wrong += [f"{name}: {alias.name}" for alias in node.names if alias.name not in modules() and alias.name != "__version__"]
+                wrong += [
+                    f"{name}: {alias.name}"
+                    for alias in node.names
+                    if alias.name not in modules() and alias.name != "__version__"
+                ]
             if isinstance(node, ast.Import):
                 wrong += [f"{name}: {alias.name}" for alias in node.names if alias.name == "bertsmith"]
     assert wrong == []

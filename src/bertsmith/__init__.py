@@ -22,14 +22,31 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "BertsmithError", "DataError", "Finding", "Findings", "Prediction", "Recipe", "Run", "UsageError",
-    "check", "load", "train",
-]  # fmt: skip
+    "BertsmithError",
+    "DataError",
+    "Finding",
+    "Findings",
+    "Prediction",
+    "Recipe",
+    "Run",
+    "UsageError",
+    "check",
+    "load",
+    "train",
+]
 _HOMES = {
-    "BertsmithError": "errors", "DataError": "errors", "UsageError": "errors",
-    "Finding": "findings", "Findings": "findings", "Prediction": "examples", "Recipe": "recipe",
-    "Run": "api", "check": "api", "load": "api", "train": "api",
-}  # fmt: skip
+    "BertsmithError": "errors",
+    "DataError": "errors",
+    "UsageError": "errors",
+    "Finding": "findings",
+    "Findings": "findings",
+    "Prediction": "examples",
+    "Recipe": "recipe",
+    "Run": "api",
+    "check": "api",
+    "load": "api",
+    "train": "api",
+}
 
 
 def __getattr__(name: str) -> Any:

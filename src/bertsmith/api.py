@@ -37,12 +37,15 @@ class Run:
         return load(self.path, device=device)
 
 
-def train(data: Any = None, *, out: str | Path, recipe: Recipe | None = None, force: bool = False, **settings: Any) -> Run:
+def train(
+    data: Any = None, *, out: str | Path, recipe: Recipe | None = None, force: bool = False, **settings: Any
+) -> Run:
     """Learn from labelled text and write everything to a folder.
 
     Args:
         data: A path, a list of (text, label), a list of dicts, a dict of lists, an Arrow, pandas or polars
-            table, a `datasets.Dataset` or `DatasetDict`; None with the setting `dataset`.
+            table, a `datasets.Dataset` or `DatasetDict`; None with the setting `dataset`, or with a recipe
+            that says where its data lies (RUN/recipe.toml does).
         out: Folder of the run.
         recipe: Every setting; left out, the defaults.
         force: Replace a run that is already there.
@@ -55,7 +58,7 @@ def train(data: Any = None, *, out: str | Path, recipe: Recipe | None = None, fo
     from bertsmith.pipeline import train as train_pipeline
 
     chosen = (recipe or Recipe()).changed(settings)
-    trained = train_pipeline(data, out=Path(out), recipe=chosen, force=force)
+    trained = train_pipeline(_data(data, chosen), out=Path(out), recipe=chosen, force=force)
     return Run(trained.run.path, trained.scores)
 
 
@@ -67,7 +70,13 @@ def check(data: Any = None, *, recipe: Recipe | None = None, **settings: Any) ->
     """
     from bertsmith.pipeline import prepare
 
-    return prepare(data, recipe=(recipe or Recipe()).changed(settings)).findings
+    chosen = (recipe or Recipe()).changed(settings)
+    return prepare(_data(data, chosen), recipe=chosen).findings
+
+
+def _data(data: Any, recipe: Recipe) -> Any:
+    """Take the data of the recipe where none is given."""
+    return (recipe.read.data or None) if data is None else data
 
 
 def load(run: str | Path, *, device: str = "auto") -> Predictor:
@@ -80,5 +89,3 @@ def load(run: str | Path, *, device: str = "auto") -> Predictor:
     from bertsmith.inference.predictor import load as load_bundle
 
     return load_bundle(Path(run), device=device)
-
-

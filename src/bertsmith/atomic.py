@@ -53,8 +53,7 @@ def write_manifest(folder: Path, *, name: str = "manifest.json") -> None:
     """Write down every file below `folder` with its size and sha256."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / name)
     entries = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in files
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
     }
     write_json(folder / name, {"format": 1, "files": entries})
 

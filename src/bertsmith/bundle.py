@@ -54,9 +54,7 @@ class BundleInfo:
         return LabelSet(self.labels)
 
 
-def save(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, info: BundleInfo
-) -> None:
+def save(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, info: BundleInfo) -> None:
     """Write a bundle; its manifest comes last, so that an interrupted one never loads.
 
     Args:

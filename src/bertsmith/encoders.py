@@ -62,10 +62,39 @@ KNOWN: dict[str, KnownEncoder] = {
     for each in (
         KnownEncoder(EMBEDDED, "bert", 22.7, 6, 384, 1536, 2e-4, "embedded default: fast on a CPU; English, uncased"),
         KnownEncoder("bert-base-uncased", "bert", 109.5, 12, 768, 3072, 2e-5, "the classic; English, uncased"),
-        KnownEncoder("distilbert-base-uncased", "distilbert", 66.4, 6, 768, 3072, 5e-5, "half the work of bert-base, a point or two below it"),
-        KnownEncoder("roberta-base", "roberta", 124.6, 12, 768, 3072, 2e-5, "a point or two above bert-base; English, cased"),
-        KnownEncoder("microsoft/deberta-v3-base", "deberta-v2", 184.4, 12, 768, 3072, 2e-5, "often the most accurate of its size; slower"),
-        KnownEncoder("answerdotai/ModernBERT-base", "modernbert", 149.0, 22, 768, 1152, 5e-5, "long texts (8,192 tokens); fast on GPUs"),
+        KnownEncoder(
+            "distilbert-base-uncased",
+            "distilbert",
+            66.4,
+            6,
+            768,
+            3072,
+            5e-5,
+            "half the work of bert-base, a point or two below it",
+        ),
+        KnownEncoder(
+            "roberta-base", "roberta", 124.6, 12, 768, 3072, 2e-5, "a point or two above bert-base; English, cased"
+        ),
+        KnownEncoder(
+            "microsoft/deberta-v3-base",
+            "deberta-v2",
+            184.4,
+            12,
+            768,
+            3072,
+            2e-5,
+            "often the most accurate of its size; slower",
+        ),
+        KnownEncoder(
+            "answerdotai/ModernBERT-base",
+            "modernbert",
+            149.0,
+            22,
+            768,
+            1152,
+            5e-5,
+            "long texts (8,192 tokens); fast on GPUs",
+        ),
         KnownEncoder("FacebookAI/xlm-roberta-base", "xlm-roberta", 278.0, 12, 768, 3072, 2e-5, "100 languages"),
     )
 }
@@ -210,9 +239,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
     try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=list(_NEEDED), local_files_only=offline)
-        )
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_NEEDED), local_files_only=offline))
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise EncoderError(
             f"the Hub has no encoder '{name}' (or it is private).",

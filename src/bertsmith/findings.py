@@ -72,7 +72,8 @@ class Findings:
         if errors:
             found = "\n".join(f"  - {finding.message} {finding.remedy}" for finding in errors)
             raise DataError(
-                f"{source}: not fit to learn from.\n{found}", tip="`bertsmith check DATA` lists every finding with its rows."
+                f"{source}: not fit to learn from.\n{found}",
+                tip="`bertsmith check DATA` lists every finding with its rows.",
             )
 
     @property

@@ -131,6 +131,4 @@ def _size(config: Mapping[str, Any], *names: str) -> int:
     for name in names:
         if isinstance(config.get(name), int):
             return int(config[name])
-    raise EncoderError(
-        f"the encoder's config.json has no '{names[0]}', so the work of training it cannot be counted."
-    )
+    raise EncoderError(f"the encoder's config.json has no '{names[0]}', so the work of training it cannot be counted.")

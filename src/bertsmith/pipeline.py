@@ -140,17 +140,13 @@ def prepare(
         )
     with clock.stage("check"):
         max_length = _max_length(recipe, encoder, lengths, splits)
-        findings = check(
-            examples, task=task, lengths=lengths, max_length=max_length, groups=groups, encoder=encoder
-        )
+        findings = check(examples, task=task, lengths=lengths, max_length=max_length, groups=groups, encoder=encoder)
         telling.check(listener, findings)
     telling.split(listener, splits, seed=recipe.run.seed)
     return Prepared(examples, task, labels, splits, findings, encoder, tokenizer, lengths, max_length)
 
 
-def train(
-    data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener: Listener | None = None
-) -> Trained:
+def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener: Listener | None = None) -> Trained:
     """Take labelled text all the way to a model that can be used.
 
     Args:
@@ -180,14 +176,17 @@ def train(
         model = _build(prepared, recipe)
         with clock.stage("features"):
             features = _features(model, sides, labels, listener)
-        rungs = _climb(task, sides, features, outputs=len(labels), seed=recipe.run.seed,
-                       features_seconds=clock.stages["features"])  # fmt: skip
+        rungs = _climb(
+            task, sides, features, outputs=len(labels), seed=recipe.run.seed, features_seconds=clock.stages["features"]
+        )
         save_rungs(rungs, run.baselines)
         told = [judge(task, rung.probabilities, sides["test"].targets, labels, seed=recipe.run.seed) for rung in rungs]
         telling.baselines(listener, rungs, told)
     with clock.stage("fit"):
-        learned = sides["train"]
-        start_head(model, task, ProbeRows(features["train"].head, learned.targets, learned.weights), recipe)
+        learned, held = (
+            ProbeRows(features[side].head, sides[side].targets, sides[side].weights) for side in ("train", "validation")
+        )
+        start_head(model, task, learned, held, recipe)
         parameters = count_parameters(model, len(labels))
         telling.model(listener, parameters, recipe)
         fitted = _fit(model, sides, task=task, recipe=recipe, run=run, listener=listener)
@@ -298,13 +297,20 @@ def _features(
 
 
 def _fit(
-    model: PreTrainedModel, sides: Mapping[str, Rows], *, task: Task, recipe: Recipe, run: RunFolder,
+    model: PreTrainedModel,
+    sides: Mapping[str, Rows],
+    *,
+    task: Task,
+    recipe: Recipe,
+    run: RunFolder,
     listener: Listener,
-) -> Fitted:  # fmt: skip
+) -> Fitted:
     from bertsmith.training.fit import fit
     from bertsmith.training.trainer import TrainingRows
 
-    learned, held = (TrainingRows(each.encoded, each.targets, each.weights) for each in (sides["train"], sides["validation"]))
+    learned, held = (
+        TrainingRows(each.encoded, each.targets, each.weights) for each in (sides["train"], sides["validation"])
+    )
     return fit(model, learned, held, task=task, recipe=recipe, run=run, listener=listener)
 
 
@@ -387,19 +393,27 @@ def _require_labels(examples: Examples) -> None:
 
 
 def _climb(
-    task: Task, sides: Mapping[str, Rows], features: Mapping[str, Features], *, outputs: int, seed: int,
+    task: Task,
+    sides: Mapping[str, Rows],
+    features: Mapping[str, Features],
+    *,
+    outputs: int,
+    seed: int,
     features_seconds: float,
-) -> list[Rung]:  # fmt: skip
+) -> list[Rung]:
     """Climb the cheap rungs of the ladder on the same rows as the model."""
     views = {side: {"cls": found.head, "mean": found.mean} for side, found in features.items()}
     given = {
         side: Side(
-            texts=rows.examples.column("text"), targets=rows.targets, weights=rows.weights, features=views[side],
+            texts=rows.examples.column("text"),
+            targets=rows.targets,
+            weights=rows.weights,
+            features=views[side],
             pairs=rows.examples.column("text_pair") if "text_pair" in rows.examples else None,
         )
         for side, rows in sides.items()
         if side in views
-    }  # fmt: skip
+    }
     return climb(task, given, outputs=outputs, seed=seed, features_seconds=features_seconds)
 
 

@@ -69,8 +69,9 @@ class Read(_Stage):
     time: str = _setting("", "Column to split in order by: oldest rows train, newest test.", must=_COLUMN)
     validation: str = _setting("", "File with validation rows; none are then taken from DATA.", must="a path")
     test: str = _setting("", "File with test rows; none are then taken from DATA.", must="a path")
-    encoding: str = _setting("", "Character encoding of the files, when it is not UTF-8.", must="an encoding",
-                             usual="cp1252")  # fmt: skip
+    encoding: str = _setting(
+        "", "Character encoding of the files, when it is not UTF-8.", must="an encoding", usual="cp1252"
+    )
 
 
 class Split(_Stage):
@@ -90,8 +91,9 @@ class Text(_Stage):
     max_length: Length | Auto = _setting(
         "auto",
         "Tokens a text may have; longer ones are cut. auto: holds 99 % of the training rows.",
-        must="a whole number of at least 8, or auto", usual="128",
-    )  # fmt: skip
+        must="a whole number of at least 8, or auto",
+        usual="128",
+    )
     padding: Literal["longest", "max-length"] = _setting(
         "longest", "Pad each batch to its longest text, or to the max length.", must="longest or max-length"
     )
@@ -104,64 +106,95 @@ class Fit(_Stage):
         "minilm", "Encoder: `minilm` (embedded), a name on the Hub, or a folder.", must="a name or a folder"
     )
     epochs: Count | Auto = _setting(
-        "auto", "Passes over the training rows, at most.", must="a whole number of at least 1, or auto",
+        "auto",
+        "Passes over the training rows, at most.",
+        must="a whole number of at least 1, or auto",
         usual="3",
-    )  # fmt: skip
+    )
     batch_size: Count = _setting(32, "Rows a micro-batch.", must="a whole number of at least 1", usual="32")
     accumulate: Count = _setting(
-        1, "Micro-batches an optimizer step; the effective batch is batch size x this.",
-        must="a whole number of at least 1", usual="1",
-    )  # fmt: skip
+        1,
+        "Micro-batches an optimizer step; the effective batch is batch size x this.",
+        must="a whole number of at least 1",
+        usual="1",
+    )
     learning_rate: Rate | Auto = _setting(
-        "auto", "Highest learning rate; auto takes what suits the encoder.",
-        must="a number above 0 and below 1, or auto", usual="2e-5",
-    )  # fmt: skip
+        "auto",
+        "Highest learning rate; auto takes what suits the encoder.",
+        must="a number above 0 and below 1, or auto",
+        usual="2e-5",
+    )
     warmup: Part = _setting(
-        0.1, "Share of the steps over which the learning rate rises.",
-        must="a share of at least 0 and below 1", usual="0.1",
-    )  # fmt: skip
+        0.1,
+        "Share of the steps over which the learning rate rises.",
+        must="a share of at least 0 and below 1",
+        usual="0.1",
+    )
     weight_decay: Part = _setting(
-        0.01, "Decoupled weight decay; biases and norms are spared.",
-        must="a number of at least 0 and below 1", usual="0.01",
-    )  # fmt: skip
+        0.01,
+        "Decoupled weight decay; biases and norms are spared.",
+        must="a number of at least 0 and below 1",
+        usual="0.01",
+    )
     dropout: Part | Auto = _setting(
-        "auto", "Dropout of the encoder and before the head; auto takes what suits the encoder.",
-        must="a share of at least 0 and below 1, or auto", usual="0.1",
-    )  # fmt: skip
+        "auto",
+        "Dropout of the encoder and before the head; auto takes what suits the encoder.",
+        must="a share of at least 0 and below 1, or auto",
+        usual="0.1",
+    )
     clip: float = _setting(
-        1.0, "Largest norm of a step's gradient; 0 clips nothing.", must="a number of at least 0", usual="1.0", ge=0, allow_inf_nan=False
+        1.0,
+        "Largest norm of a step's gradient; 0 clips nothing.",
+        must="a number of at least 0",
+        usual="1.0",
+        ge=0,
+        allow_inf_nan=False,
     )
     metric: str = _setting(
         "macro_f1", "Validation metric that chooses the best epoch and stops early.", must="the name of a metric"
     )
     patience: int = _setting(
-        2, "Epochs without a better metric before training stops; 0 never stops early.",
-        must="a whole number of at least 0", usual="2", ge=0,
-    )  # fmt: skip
+        2,
+        "Epochs without a better metric before training stops; 0 never stops early.",
+        must="a whole number of at least 0",
+        usual="2",
+        ge=0,
+    )
     head_start: Literal["linear-probe", "random"] = _setting(
-        "linear-probe", "Where the head starts: from a logistic regression on frozen features, or at random.",
+        "linear-probe",
+        "Where the head starts: from a logistic regression on frozen features, or at random.",
         must="linear-probe or random",
-    )  # fmt: skip
+    )
     precision: Literal["auto", "fp32", "bf16"] = _setting(
-        "auto", "Arithmetic of the matrix products in training; weights are fp32 always. "
-        "auto: bf16 where the machine has it.",
+        "auto",
+        "Arithmetic of the matrix products in training; weights are fp32 always. auto: bf16 where the machine has it.",
         must="auto, fp32 or bf16",
-    )  # fmt: skip
+    )
 
 
 class Run(_Stage):
     """What holds for the whole run."""
 
     seed: int = _setting(
-        17, "The same seed, data and machine give the same weights.", must="a whole number from 0 to 4294967295",
-        usual="17", ge=0, lt=2**32,
-    )  # fmt: skip
-    device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps.", must="auto, cpu, mps, cuda or cuda:N",
-                           pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")  # fmt: skip
+        17,
+        "The same seed, data and machine give the same weights.",
+        must="a whole number from 0 to 4294967295",
+        usual="17",
+        ge=0,
+        lt=2**32,
+    )
+    device: str = _setting(
+        "auto",
+        "auto, cpu, cuda, cuda:1, mps.",
+        must="auto, cpu, mps, cuda or cuda:N",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+    )
     threads: Count | Auto = _setting(
-        "auto", "CPU threads; auto takes what this process may use.",
-        must="a whole number of at least 1, or auto", usual="2",
-    )  # fmt: skip
+        "auto",
+        "CPU threads; auto takes what this process may use.",
+        must="a whole number of at least 1, or auto",
+        usual="2",
+    )
     texts: bool = _setting(True, "Keep texts in predictions and reports.", must="true or false")
 
 

@@ -135,7 +135,9 @@ def open_run(path: Path) -> RunFolder:
         raise UsageError(f"{path}: no such run folder.", tip="A run is what `bertsmith train DATA --out RUN` makes.")
     if not run.is_whole:
         why = "the run did not come to its end" if run.recipe.is_file() else "this is no run of bertsmith"
-        raise UsageError(f"{path}: {why} (no manifest.json).", tip="Train it again: bertsmith train DATA --out RUN --force")
+        raise UsageError(
+            f"{path}: {why} (no manifest.json).", tip="Train it again: bertsmith train DATA --out RUN --force"
+        )
     return run
 
 

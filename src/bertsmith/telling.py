@@ -40,7 +40,9 @@ def check(listener: Listener, findings: Findings) -> None:
     """Say how many findings there are, and the errors and warnings themselves."""
     counts = {name: len(findings.with_severity(name)) for name in ("error", "warning", "note")}
     told = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items() if count)
-    listener.tell("check", told or "nothing to find fault with", aside="bertsmith check DATA lists them" if told else "")
+    listener.tell(
+        "check", told or "nothing to find fault with", aside="bertsmith check DATA lists them" if told else ""
+    )
     grave = [*findings.with_severity("error"), *findings.with_severity("warning")]
     for finding in grave[:_SHOWN_WARNINGS]:
         listener.warn(f"{finding.message} {finding.remedy}")
@@ -64,7 +66,11 @@ def encode(listener: Listener, encoded: Encoded, max_length: int) -> None:
     cut = int((encoded.tokens_cut > 0).sum())
     lost = int(encoded.tokens_cut.sum())
     every = lost + int(encoded.lengths.sum())
-    loss = f"{cut:,} training rows are cut, {lost / max(1, every):.2%} of their tokens lost" if cut else "no training row is cut"
+    loss = (
+        f"{cut:,} training rows are cut, {lost / max(1, every):.2%} of their tokens lost"
+        if cut
+        else "no training row is cut"
+    )
     mean = encoded.lengths.mean() if len(encoded) else 0
     listener.tell("encode", f"max length {max_length} tokens: {loss}; {mean:.0f} tokens on average")
 
@@ -88,14 +94,19 @@ def model(listener: Listener, parameters: Parameters, recipe: Recipe) -> None:
     )
     batch = settings.batch_size * settings.accumulate
     listener.tell(
-        "", f"up to {settings.epochs} epochs, batch {batch}, learning rate {settings.learning_rate:g}, "
-        f"{settings.precision} on {recipe.run.device}, {recipe.run.threads} threads"
-    )  # fmt: skip
+        "",
+        f"up to {settings.epochs} epochs, batch {batch}, learning rate {settings.learning_rate:g}, "
+        f"{settings.precision} on {recipe.run.device}, {recipe.run.threads} threads",
+    )
 
 
 def fit(listener: Listener, fitted: Fitted, recipe: Recipe) -> None:
     """Say how training went."""
-    best = "" if fitted.best_metric is None else f", best at {fitted.best_epoch} ({recipe.fit.metric} {fitted.best_metric:.4f} on validation)"  # fmt: skip
+    best = (
+        ""
+        if fitted.best_metric is None
+        else f", best at {fitted.best_epoch} ({recipe.fit.metric} {fitted.best_metric:.4f} on validation)"
+    )
     listener.tell(
         "fit",
         f"{fitted.epochs} epochs{best}; {fitted.examples_per_second:.0f} examples/s, "
@@ -110,7 +121,9 @@ def evaluate(listener: Listener, scores: Mapping[str, Any] | None) -> None:
     if scores is None:
         listener.tell("evaluate", "no test rows, so nothing honest can be said about how good it is")
         return
-    listener.tell("evaluate", f"{shown('accuracy', scores)}, {shown('macro_f1', scores)} on {scores['rows']:,} unseen rows")
+    listener.tell(
+        "evaluate", f"{shown('accuracy', scores)}, {shown('macro_f1', scores)} on {scores['rows']:,} unseen rows"
+    )
 
 
 def shown(name: str, scores: Mapping[str, Any]) -> str:
@@ -131,5 +144,3 @@ def done(listener: Listener, run: RunFolder, scores: Mapping[str, Any]) -> None:
     listener.tell("run", f"{run.path}", aside=in_words(scores["seconds"]["total"]))
     listener.tell("", f"model in {run.model}, scores in {run.scores}")
     listener.tell("", f'try it: bertsmith predict {run.path} "your text"')
-
-

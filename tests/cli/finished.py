@@ -51,7 +51,11 @@ def say(capsys: Any, *arguments: object) -> Said:
 
 
 def execute(
-    arguments: Sequence[object], *, cwd: Path | None = None, stdin: str | None = None, env: Mapping[str, str] | None = None
+    arguments: Sequence[object],
+    *,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Said:
     """Run a command line in a process of its own."""
     done = subprocess.run(

@@ -22,8 +22,8 @@ from bertsmith.encoders import Encoder
 from bertsmith.errors import EncoderError
 from bertsmith.examples import Columns, Examples
 from bertsmith.findings import Finding
-from bertsmith.tasks.single_label import SingleLabel
 from bertsmith.flops import estimate_seconds, forward_flops, probe_gemm, train_flops
+from bertsmith.tasks.single_label import SingleLabel
 
 NOUNS = [
     *("card", "order", "parcel", "refund", "account", "login"),
@@ -100,9 +100,7 @@ def word_piece() -> Tokenizer:
 @pytest.fixture(scope="session")
 def byte_pairs() -> Tokenizer:
     """A small byte-level tokenizer, which does look across blanks."""
-    vocabulary = {
-        piece: i for i, piece in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", "ĠĠ"])
-    }
+    vocabulary = {piece: i for i, piece in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", "ĠĠ"])}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", "a"), ("Ġ", "Ġ")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     return tokenizer
@@ -166,8 +164,7 @@ def test_broken_characters_are_found_by_what_wrong_decoding_makes():
     assert only("broken-characters", examples(texts)) == Finding(
         "broken-characters",
         "warning",
-        "Characters that look wrongly decoded (such as \u00c3\u00a9, \u00e2\u20ac\u2122, \ufffd): "
-        "5 of 60 rows (8.3%).",
+        "Characters that look wrongly decoded (such as \u00c3\u00a9, \u00e2\u20ac\u2122, \ufffd): 5 of 60 rows (8.3%).",
         "Export the file as UTF-8 again, or name its character set with --encoding.",
         count=5,
         rows=("a.csv:4", "a.csv:6", "a.csv:8", "a.csv:10", "a.csv:12"),
@@ -220,8 +217,7 @@ def test_another_script_is_found_only_for_english_encoders(tmp_path):
     assert only("other-script", data, encoder=encoder(tmp_path)) == Finding(
         "other-script",
         "warning",
-        "Most letters are not Latin, but the encoder bert-base-uncased has learned English: "
-        "2 of 60 rows (3.3%).",
+        "Most letters are not Latin, but the encoder bert-base-uncased has learned English: 2 of 60 rows (3.3%).",
         "Use an encoder of many languages, such as --encoder FacebookAI/xlm-roberta-base.",
         count=2,
         rows=("a.csv:2", "a.csv:3"),
@@ -243,8 +239,7 @@ def test_copies_with_the_same_label_are_counted_beyond_the_first():
         "duplicate-text",
         "note",
         "Copies of an earlier row with the same label: 2 of 50 rows (4.0%).",
-        "Equal texts are kept on one side of the split; remove the copies if they do not come up "
-        "as often in real use.",
+        "Equal texts are kept on one side of the split; remove the copies if they do not come up as often in real use.",
         count=2,
         rows=("a.csv:11", "a.csv:21"),
     )
@@ -316,9 +311,7 @@ def test_texts_that_cross_given_sides_are_counted_by_side():
     texts[51], texts[41] = texts[5], texts[52]
     sides = pa.array([None] * 40 + ["validation"] * 10 + ["test"] * 10, pa.string())
     labels = ["a", "b"] * 30
-    found = [
-        each for each in findings(examples(texts, labels, given=sides)) if each.kind == "text-on-two-sides"
-    ]
+    found = [each for each in findings(examples(texts, labels, given=sides)) if each.kind == "text-on-two-sides"]
     assert found == [
         Finding(
             "text-on-two-sides",
@@ -391,9 +384,7 @@ def test_a_column_of_authors_that_share_labels_suggests_groups():
 def test_a_group_column_that_is_the_label_is_a_warning():
     """Groups stay on one side, so a group a label leaves nothing to measure."""
     labels = ["a", "b"] * 30
-    finding = only(
-        "leaking-column", examples(distinct_texts(60), labels, group=pa.array(labels).dictionary_encode())
-    )
+    finding = only("leaking-column", examples(distinct_texts(60), labels, group=pa.array(labels).dictionary_encode()))
     assert finding == Finding(
         "leaking-column",
         "warning",
@@ -444,9 +435,7 @@ def test_rows_sorted_by_label_are_a_harmless_note():
 def test_a_marker_word_of_a_label_is_found():
     """A prefix that only rows of one label have is what the model would learn."""
     texts, labels = distinct_texts(60), ["positive", "negative"] * 30
-    texts = [
-        f"[NEG] {text}" if label == "negative" else text for text, label in zip(texts, labels, strict=True)
-    ]
+    texts = [f"[NEG] {text}" if label == "negative" else text for text, label in zip(texts, labels, strict=True)]
     finding = only("leaking-word", examples(texts, labels))
     assert (finding.severity, finding.count) == ("warning", 30)
     assert finding.message == (
@@ -547,8 +536,7 @@ def test_cut_rows_are_counted_by_class(tmp_path):
         "warning",
         "Cut at 16 tokens: 7 of 40 rows (17.5%), with 4.1% of all tokens; by class at most "
         "'b' 5 of 20 rows (25.0%), 'a' 2 of 20 rows (10.0%).",
-        "Raise --max-length (the longest text has 30 tokens, the encoder takes 64), "
-        "or put what decides first.",
+        "Raise --max-length (the longest text has 30 tokens, the encoder takes 64), or put what decides first.",
         count=7,
         rows=("a.csv:1", "a.csv:2", *(f"a.csv:{row}" for row in range(36, 41))),
     )
@@ -587,8 +575,7 @@ def test_the_cost_names_rows_tokens_epochs_and_cores(tmp_path, monkeypatch):
     assert finding == Finding(
         "cost",
         "note",
-        f"Training takes about {seconds / 60:.0f} minutes for 3 epochs of 70 rows "
-        "(16 tokens on average) on 2 cores.",
+        f"Training takes about {seconds / 60:.0f} minutes for 3 epochs of 70 rows (16 tokens on average) on 2 cores.",
         "Within a factor of two; a smaller --max-length, fewer --epochs or a GPU make it shorter.",
         count=70,
     )
@@ -642,9 +629,7 @@ def test_the_chosen_max_length_of_no_rows_is_the_smallest():
     assert choose_max_length(np.array([100]), limit=5) == 5
 
 
-ODD = st.text(
-    st.sampled_from("aTheing \t\n.,'\u00a0\u200b\u0308\u0130Σß中é\u2028\x00\ufffd😀İ9"), max_size=30
-)
+ODD = st.text(st.sampled_from("aTheing \t\n.,'\u00a0\u200b\u0308\u0130Σß中é\u2028\x00\ufffd😀İ9"), max_size=30)
 
 
 @given(st.lists(st.one_of(ODD, st.text(max_size=20)), min_size=1, max_size=6), st.booleans())
@@ -698,15 +683,11 @@ TEXT = st.sampled_from(
 def test_counts_never_exceed_rows_and_rows_shown_exist(tmp_path_factory, rows, longest):
     """Whatever the data is, check ends, counts no row twice and names rows of the file only."""
     texts, labels, sides = (list(column) for column in zip(*rows, strict=True))
-    data = examples(
-        texts, labels, given=pa.array(sides, pa.string()), extra={"copy": pa.array(labels, pa.string())}
-    )
+    data = examples(texts, labels, given=pa.array(sides, pa.string()), extra={"copy": pa.array(labels, pa.string())})
     places = {f"a.csv:{row}" for row in range(1, len(rows) + 1)}
     lengths = long_rows([2 + len(text) for text in texts], [len(text) // 3 for text in texts])
     folder = tmp_path_factory.getbasetemp()
-    for finding in findings(
-        data, lengths=lengths, max_length=longest, encoder=encoder(folder, num_hidden_layers=None)
-    ):
+    for finding in findings(data, lengths=lengths, max_length=longest, encoder=encoder(folder, num_hidden_layers=None)):
         assert 0 <= finding.count <= len(rows)
         assert set(finding.rows) <= places
         assert len(set(finding.rows)) == len(finding.rows) <= finding.count

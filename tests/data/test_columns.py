@@ -53,9 +53,7 @@ def test_two_usual_names_are_asked_about() -> None:
         "a.csv: 2 columns could be the text: 'title' (such as 'q1'); "
         "'body' (such as 'the quick brown fox jumps over it').\n  Name the one that is meant: --text title"
     )
-    assert error_of(
-        {"text": LONG, "intent": ["", "a\nb", "c", "d", "e", "f"], "topic": [None, *range(5)]}
-    ) == (
+    assert error_of({"text": LONG, "intent": ["", "a\nb", "c", "d", "e", "f"], "topic": [None, *range(5)]}) == (
         "a.csv: 2 columns could be the label: 'intent' (such as 'a b'); 'topic' (such as '0').\n"
         "  Name the one that is meant: --label intent"
     )

@@ -45,10 +45,7 @@ ROWS = st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8)
 QUOTES = 'Inside a quoted cell each quote is doubled: "she said ""no""".'
 ONE_OBJECT = 'Each line is one object, such as {"text": "so good", "label": "positive"}.'
 CELLS = 'A cell that holds the separator or a line end must stand in quotes: "like, this".'
-FORMATS = (
-    ".csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, "
-    "or a folder with one sub-folder a label"
-)
+FORMATS = ".csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, or a folder with one sub-folder a label"
 
 
 @pytest.fixture(autouse=True)
@@ -148,17 +145,13 @@ def test_a_json_list_is_read_back(rows: list[tuple[str, str]], indent: int | Non
 @given(rows=ROWS)
 def test_parquet_is_read_back(rows: list[tuple[str, str]]) -> None:
     """Parquet files of strings are read back exactly."""
-    pq.write_table(
-        pa.table({"text": [row[0] for row in rows], "label": [row[1] for row in rows]}), "a.parquet"
-    )
+    pq.write_table(pa.table({"text": [row[0] for row in rows], "label": [row[1] for row in rows]}), "a.parquet")
     assert pairs(read_table("a.parquet")) == rows
 
 
 @FUZZ
 @given(
-    values=st.lists(
-        st.one_of(st.none(), st.booleans(), st.integers(), ANY_TEXT, st.lists(st.integers())), min_size=1
-    )
+    values=st.lists(st.one_of(st.none(), st.booleans(), st.integers(), ANY_TEXT, st.lists(st.integers())), min_size=1)
 )
 def test_mixed_json_values_become_text_in_json(values: list[object]) -> None:
     """A column of one kind keeps its type; of several it becomes text, 64-bit overflow included."""
@@ -166,9 +159,7 @@ def test_mixed_json_values_become_text_in_json(values: list[object]) -> None:
     table = read_table("a.jsonl")
     found = table.column("a").to_pylist()
     if pa.types.is_string(table.schema.field("a").type):
-        assert found == [
-            each if each is None or isinstance(each, str) else json.dumps(each) for each in values
-        ]
+        assert found == [each if each is None or isinstance(each, str) else json.dumps(each) for each in values]
     else:
         assert [(type(each), each) for each in found] == [(type(each), each) for each in values]
 
@@ -177,9 +168,7 @@ def test_polars_reads_the_same_table() -> None:
     """On an ordinary file, polars and we agree cell for cell."""
     rows = [(f'text {number}, "quoted"\nsecond line', f"label {number % 3}") for number in range(500)]
     write("a.csv", as_csv(rows, ",", "\n"))
-    assert read_table("a.csv").to_pydict() == pl.read_csv("a.csv", infer_schema=False).to_dict(
-        as_series=False
-    )
+    assert read_table("a.csv").to_pydict() == pl.read_csv("a.csv", infer_schema=False).to_dict(as_series=False)
 
 
 def test_nothing_is_inferred_from_csv() -> None:
@@ -312,9 +301,7 @@ def test_half_an_emoji_in_json_is_refused() -> None:
 @pytest.mark.parametrize("nesting", ["[" * 200_000, '{"a":' * 200_000])
 def test_deep_nesting_is_an_error_not_a_crash(nesting: str) -> None:
     """A file that nests without end is refused as broken JSON."""
-    assert error_of("a.jsonl", nesting).startswith(
-        "a.jsonl: row 1 (line 1): broken JSON: maximum recursion depth"
-    )
+    assert error_of("a.jsonl", nesting).startswith("a.jsonl: row 1 (line 1): broken JSON: maximum recursion depth")
 
 
 GERMAN = "text,label\nErste Zeile,x\nGrüße aus München an die schöne Küche,y\nÖl für die Straße,x\n"
@@ -376,9 +363,7 @@ def test_damaged_gzip_is_named() -> None:
     """A download that stopped half-way is no shorter file, and a wrong ending is told."""
     whole = gzip.compress(os.urandom(3000).hex().encode())
     Path("a.csv.gz").write_bytes(whole[:900])
-    assert (
-        error_of("a.csv.gz") == "a.csv.gz: the gzip file is cut off or damaged.\n  Copy or download it again."
-    )
+    assert error_of("a.csv.gz") == "a.csv.gz: the gzip file is cut off or damaged.\n  Copy or download it again."
     Path("b.csv.gz").write_bytes(b"text,label\n")
     assert error_of("b.csv.gz") == (
         "b.csv.gz: not a gzip file, though its name ends in .gz.\n  Drop the .gz, or pack the file again."
@@ -414,9 +399,7 @@ def test_a_monstrous_cell_is_refused(name: str) -> None:
 def test_rows_larger_than_a_block_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a row does not fit into Arrow's block, a larger one goes on where the smaller one stopped."""
     monkeypatch.setattr(delimited, "_BLOCKS", (64, 4096, 1 << 20))
-    rows = [
-        (f"row {number} " + "x" * (3000 if number % 50 == 49 else 5), str(number)) for number in range(200)
-    ]
+    rows = [(f"row {number} " + "x" * (3000 if number % 50 == 49 else 5), str(number)) for number in range(200)]
     assert pairs(read_table(write("a.csv", as_csv(rows, ",", "\n")))) == rows
 
 
@@ -502,8 +485,7 @@ def test_a_folder_per_label_is_read_in_order() -> None:
         path.write_text(f"{name}\r\n", encoding="utf-8", newline="")
     table, notes = read_folder(Path("data"))
     assert table.to_pylist() == [
-        {"text": f"{name}\r\n", "label": name[:3], "file": name}
-        for name in ("neg/c.txt", "pos/a.txt", "pos/b.txt")
+        {"text": f"{name}\r\n", "label": name[:3], "file": name} for name in ("neg/c.txt", "pos/a.txt", "pos/b.txt")
     ]
     assert notes == (
         "data: 2 files without the ending .txt left out.",
@@ -540,6 +522,4 @@ def test_a_text_file_that_is_not_utf8_is_named() -> None:
         "data/pos/a.txt: line 1: byte 0xf6 at offset 3 is not UTF-8. The file looks like cp1252.\n"
         "  Read it with --encoding cp1252"
     )
-    assert read_folder(Path("data"), encoding="cp1252")[0].column("text").to_pylist() == [
-        "schöne Grüße aus der Küche"
-    ]
+    assert read_folder(Path("data"), encoding="cp1252")[0].column("text").to_pylist() == ["schöne Grüße aus der Küche"]

@@ -53,9 +53,7 @@ def mutated_texts(count, seed):
             child = list(parent)
             for _ in range(int(draw.integers(0, 4))):
                 child[int(draw.integers(len(child)))] = str(draw.choice(VOCABULARY))
-            texts.append(
-                " ".join(child[int(draw.integers(0, 2)) :]).capitalize() + str(draw.choice([".", "!", ""]))
-            )
+            texts.append(" ".join(child[int(draw.integers(0, 2)) :]).capitalize() + str(draw.choice([".", "!", ""])))
     return texts[:count]
 
 

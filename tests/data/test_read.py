@@ -85,11 +85,7 @@ def test_paths_may_be_texts_or_paths(path: str | Path) -> None:
     assert read(path, Read()).where([1], 5) == ("a.csv:2",)
 
 
-@given(
-    st.lists(
-        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5), min_size=2, unique=True
-    )
-)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5), min_size=2, unique=True))
 @settings(max_examples=60, deadline=None)
 def test_labels_are_untouched(names: list[str]) -> None:
     """Labels that differ in case, blanks or kind of blank stay different."""
@@ -132,8 +128,7 @@ def test_rows_without_a_label_are_counted_and_named() -> None:
         "  7 rows are so: 1, 3, 5, 7, 9, …. Fill them in, or drop them."
     )
     assert error_of([("a", "x"), ("b", None)]) == (
-        "data: row 2: column 'label' is empty. Every row needs a label.\n"
-        "  1 row is so: 2. Fill them in, or drop them."
+        "data: row 2: column 'label' is empty. Every row needs a label.\n  1 row is so: 2. Fill them in, or drop them."
     )
 
 
@@ -204,9 +199,7 @@ def test_values_that_are_no_text_are_refused(values: dict[str, list[Any]], messa
     """Lists, objects and numbers are no texts; from a file and from Python the row is the same."""
     lines = [json.dumps({"text": text, "label": label}) for text, label in zip(*values.values(), strict=True)]
     assert error_of(write("a.jsonl", "\n".join(lines))) == message
-    assert error_of(pa.table({"text": [["a"], ["b"]], "label": ["x", "y"]})).startswith(
-        "data: row 1: column 'text'"
-    )
+    assert error_of(pa.table({"text": [["a"], ["b"]], "label": ["x", "y"]})).startswith("data: row 1: column 'text'")
 
 
 def test_files_for_sides_are_marked() -> None:
@@ -295,9 +288,7 @@ def test_a_file_takes_the_place_of_a_hub_split(monkeypatch: pytest.MonkeyPatch) 
          "  Where a data set has several configurations, name one after a colon: nyu-mll/glue:sst2"),
     ],
 )  # fmt: skip
-def test_a_hub_data_set_that_cannot_be_had(
-    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_data_set_that_cannot_be_had(error: Exception, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong with the Hub is one clear usage error."""
 
     def fail(*_: object) -> None:
@@ -319,10 +310,7 @@ def test_without_the_datasets_package_its_extra_is_named(monkeypatch: pytest.Mon
 def test_data_is_given_exactly_once() -> None:
     """DATA or --dataset: neither is too few, both are too many."""
     assert error_of(None, UsageError) == "no data given.\n  Give a file, a folder, or --dataset NAME."
-    assert (
-        error_of("a.csv", UsageError, dataset="s")
-        == "DATA and --dataset are both given.\n  Give one of them."
-    )
+    assert error_of("a.csv", UsageError, dataset="s") == "DATA and --dataset are both given.\n  Give one of them."
 
 
 def test_reading_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,7 @@ SHARES = (0.7, 0.1, 0.1, 0.1)
 
 def table(rows, **columns):
     known = {"file": ["reviews.csv"] * rows, "row": np.arange(1, rows + 1)}
-    named = Columns(
-        "text", time="when" if "time" in columns else None, group="user" if "group" in columns else None
-    )
+    named = Columns("text", time="when" if "time" in columns else None, group="user" if "group" in columns else None)
     return Examples(pa.table({**known, **columns}), named, "reviews.csv")
 
 
@@ -37,9 +35,7 @@ def shared_out(strata, near=None, *, shares=SHARES, seed=0, sampled=None, **colu
 
 def counts(strata, sides):
     """Count rows, `(classes, sides)`."""
-    return np.array(
-        [[np.sum((sides == side) & (strata == one)) for side in SIDES] for one in np.unique(strata)]
-    )
+    return np.array([[np.sum((sides == side) & (strata == one)) for side in SIDES] for one in np.unique(strata)])
 
 
 def on_one_side(sides, numbers):
@@ -63,9 +59,7 @@ def labelled_rows(draw):
         "near": numbers(draw(st.sampled_from([3, 40, 2_000]))),
         "group": numbers(draw(st.sampled_from([5, 100, 2_000]))) if draw(st.booleans()) else None,
         "given": given_sides if draw(st.booleans()) and None in given_sides else None,
-        "shares": draw(
-            st.sampled_from([SHARES, (0.4, 0.2, 0.2, 0.2), (0.1, 0.1, 0.4, 0.4), (0.5, 0, 0.25, 0.25)])
-        ),
+        "shares": draw(st.sampled_from([SHARES, (0.4, 0.2, 0.2, 0.2), (0.1, 0.1, 0.4, 0.4), (0.5, 0, 0.25, 0.25)])),
         "seed": draw(st.integers(0, 5)),
     }
 
@@ -75,9 +69,7 @@ def labelled_rows(draw):
 def test_every_row_has_one_side_and_what_belongs_together_stays_together(made):
     """No row is lost or taken twice, given sides are kept, and no group stands on two sides."""
     columns = {name: pa.array(made[name]) for name in ("group", "given") if made[name] is not None}
-    splits, sides = shared_out(
-        made["strata"], made["near"], shares=made["shares"], seed=made["seed"], **columns
-    )
+    splits, sides = shared_out(made["strata"], made["near"], shares=made["shares"], seed=made["seed"], **columns)
     rows = np.concatenate([splits.sides[side] for side in SIDES])
     assert sorted(rows.tolist()) == list(range(len(made["strata"])))
     assert splits.sizes() == {side: int((sides == side).sum()) for side in SIDES}
@@ -96,9 +88,7 @@ def test_every_row_has_one_side_and_what_belongs_together_stays_together(made):
 def test_shares_are_kept_in_every_class(seed, classes, rows):
     """Without groups each class is off its shares by less than a row, and each side by a few rows in all."""
     draw = np.random.default_rng(seed)
-    strata = np.concatenate(
-        [np.repeat(np.arange(classes), 10), (draw.random(rows) ** 2 * classes).astype(int)]
-    )
+    strata = np.concatenate([np.repeat(np.arange(classes), 10), (draw.random(rows) ** 2 * classes).astype(int)])
     _, sides = shared_out(strata, seed=seed)
     found = counts(strata, sides)
     assert np.abs(found - found.sum(axis=1, keepdims=True) * np.array(SHARES)).max() < 1
@@ -242,9 +232,7 @@ def test_users_that_cross_a_given_side_are_reported():
     """Rows that share a user with a given validation row stay in train and are counted."""
     users = pa.array(["anna"] * 2 + [f"user {number}" for number in range(998)] + ["anna"])
     given_sides = pa.array([None] * 1_000 + ["validation"])
-    splits, _ = shared_out(
-        np.zeros(1_001), shares=(0.7, 0.1, 0.1, 0.1), seed=1, group=users, given=given_sides
-    )
+    splits, _ = shared_out(np.zeros(1_001), shares=(0.7, 0.1, 0.1, 0.1), seed=1, group=users, given=given_sides)
     assert splits.notes == (
         "2 rows stay in train although they have the same value of column 'user' as a given validation row: "
         "validation scores may be too good.",

@@ -22,9 +22,7 @@ ACCEPTED = (
     "table, or a datasets.Dataset or DatasetDict"
 )
 DICT = {"text": ["NA", "", "b\r\nc"], "label": ["null", "y", "x"]}
-CLASSES = datasets.Features(
-    {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])}
-)
+CLASSES = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
@@ -203,9 +201,7 @@ def test_splits_become_sides() -> None:
 
 def test_a_test_split_with_secret_labels_is_left_out() -> None:
     """Test rows of a contest, whose labels are all -1, are no test side."""
-    parts = as_parts(
-        datasets.DatasetDict(train=classified(["a"], [0]), test=classified(["t", "u"], [-1, -1]))
-    )
+    parts = as_parts(datasets.DatasetDict(train=classified(["a"], [0]), test=classified(["t", "u"], [-1, -1])))
     assert [part.name for part in parts.parts] == ["data/train"]
     assert parts.notes == ("data: the split 'test' was left out, since its labels are kept secret (-1).",)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import toy_rows
 
 from bertsmith import bundle, encoders
 from bertsmith.bundle import BundleInfo
@@ -18,9 +19,8 @@ from bertsmith.inference.predictor import load
 from bertsmith.inference.torch_engine import batches_by_length
 from bertsmith.tasks import SingleLabel
 from bertsmith.training.model import build
-from tests.conftest import toy_rows
 
-LABELS = LabelSet(("bad, really", "good \"quoted\"", "null"))
+LABELS = LabelSet(("bad, really", 'good "quoted"', "null"))
 TEXTS = [text for text, _ in toy_rows(40)] + ["good", "", "-5 stars", "Grüße 你好 😀", "bad " * 200]
 
 
@@ -33,7 +33,9 @@ def folder(tiny_encoder, tmp_path_factory):
     with torch.no_grad():
         model.classifier.weight.normal_(0, 2)
     path = tmp_path_factory.mktemp("bundle") / "model"
-    info = BundleInfo(task="single-label", labels=LABELS.names, max_length=24, pair=False, encoder="tiny", fingerprint="0")
+    info = BundleInfo(
+        task="single-label", labels=LABELS.names, max_length=24, pair=False, encoder="tiny", fingerprint="0"
+    )
     bundle.save(path, model, encoder.transformers_tokenizer(), info=info)
     return path
 
@@ -102,7 +104,7 @@ def test_a_changed_bundle_is_refused(folder, tmp_path):
     shutil.copytree(folder, copy)
     config = copy / "config.json"
     config.write_text(config.read_text().replace("null", "nulL", 1))
-    with pytest.raises(BundleError, match="config.json: changed after training"):
+    with pytest.raises(BundleError, match=r"config\.json: changed after training"):
         load(copy)
     shutil.copytree(folder, copy, dirs_exist_ok=True)
     (copy / "tokenizer.json").unlink()
@@ -126,7 +128,14 @@ def test_a_folder_without_manifest_is_no_model(tmp_path):
 def test_the_bundle_holds_no_pickle(folder):
     """Weights are safetensors, everything else is text; no file is a pickle or a zip of pickles."""
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["bertsmith.json", "config.json", "manifest.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    assert names == [
+        "bertsmith.json",
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
     assert json.loads((folder / "config.json").read_text())["problem_type"] == "single_label_classification"
 
 

@@ -33,7 +33,14 @@ def encoded_rows(folder: Path, rows: list[tuple[str, str]]) -> tuple[Encoded, np
 
 
 def recipe(**changes) -> Recipe:
-    settings = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "dropout": 0.0, "precision": "fp32", "device": "cpu"}
+    settings = {
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "dropout": 0.0,
+        "precision": "fp32",
+        "device": "cpu",
+    }
     return Recipe.of(**{**settings, **changes})
 
 
@@ -41,7 +48,10 @@ def plain_loop(model, encoded: Encoded, targets, weights, settings) -> list[floa
     """The textbook loop: AdamW, warm-up and linear decay, clipping, weighted mean loss."""
     spared = [name for name, _ in model.named_parameters() if "bias" in name or "LayerNorm" in name]
     groups = [
-        {"params": [p for n, p in model.named_parameters() if n not in spared], "weight_decay": settings.fit.weight_decay},
+        {
+            "params": [p for n, p in model.named_parameters() if n not in spared],
+            "weight_decay": settings.fit.weight_decay,
+        },
         {"params": [p for n, p in model.named_parameters() if n in spared], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings.fit.learning_rate)
@@ -117,7 +127,9 @@ def gradient_of_one_step(folder, rows, weights, tmp_path, **changes) -> torch.Te
     arguments = _arguments(settings, SingleLabel(), tmp_path, validated=False)
     arguments.max_steps, arguments.optim, arguments.learning_rate = 1, "sgd", 1.0
     arguments.lr_scheduler_type = "constant"
-    trainer = TaskTrainer(model, arguments, task=SingleLabel(), rows=TrainingRows(encoded, targets, weights), validate=None)
+    trainer = TaskTrainer(
+        model, arguments, task=SingleLabel(), rows=TrainingRows(encoded, targets, weights), validate=None
+    )
     trainer.train()
     return before - torch.cat([each.detach().flatten() for each in model.parameters()])
 
@@ -143,7 +155,9 @@ def test_the_last_short_batch_weighs_as_the_plain_loop_has_it(tiny_encoder, tmp_
     history = tmp_path / "history.jsonl"
     fit(models[0], TrainingRows(encoded, targets, np.ones(9)), None, task=SingleLabel(), recipe=settings,
         run=RunFolder(tmp_path), listener=Silent())  # fmt: skip
-    assert logged_losses(history) == pytest.approx(plain_loop(models[1], encoded, targets, np.ones(9), settings), abs=1e-5)
+    assert logged_losses(history) == pytest.approx(
+        plain_loop(models[1], encoded, targets, np.ones(9), settings), abs=1e-5
+    )
 
 
 def test_a_weight_of_zero_takes_a_row_out(tiny_encoder, tmp_path):

@@ -12,13 +12,14 @@ app = App(
     version=__version__,
     result_action="return_value",
     sort_key=0,
+    suppress_keyboard_interrupt=False,
 )
-_VERBS = {
+VERBS = {
     "check": "Say whether DATA is fit to learn from (exit 1 when it is not).",
     "train": "Learn from DATA and write everything to RUN.",
     "evaluate": "Show how good RUN is: on its test rows, or on your file.",
     "predict": "Answer texts, or the rows of a file.",
     "models": "List known encoders: size, speed on this machine, when to take which.",
 }
-for _place, (_verb, _help) in enumerate(_VERBS.items()):
+for _place, (_verb, _help) in enumerate(VERBS.items()):
     app.command(f"bertsmith.cli.{_verb}:{_verb}", name=_verb, help=_help, sort_key=_place)

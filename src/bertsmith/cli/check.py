@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from bertsmith.cli.console import listener, print_json
 from bertsmith.cli.flags import recipe_of, with_settings
 from bertsmith.errors import UsageError
 from bertsmith.findings import Finding, Findings
+from bertsmith.listener import Listener, Progress
 from bertsmith.recipe import Recipe
 
 _MARKS = {"error": "✗", "warning": "!", "note": "·"}
@@ -25,7 +27,9 @@ def check(
     *,
     flags: Mapping[str, Any],
     recipe: Annotated[Path | None, Parameter(help="TOML file with settings.")] = None,
-    show_tokens: Annotated[str | None, Parameter(help="Show this text as the model sees it.", allow_leading_hyphen=True)] = None,
+    show_tokens: Annotated[
+        str | None, Parameter(help="Show this text as the model sees it.", allow_leading_hyphen=True)
+    ] = None,
     json: Annotated[bool, Parameter(negative=(), help="Print the findings as JSON.")] = False,
 ) -> int:
     """Say whether DATA is fit to learn from; exit 1 when it is not.
@@ -44,7 +48,7 @@ def check(
         raise UsageError("DATA is missing: a file or folder to check.", tip="bertsmith check DATA")
     from bertsmith.pipeline import prepare
 
-    prepared = prepare(source or None, recipe=settings, listener=listener(json_output=json))
+    prepared = prepare(source or None, recipe=settings, listener=_NoFindings(listener(json_output=json)))
     if json:
         print_json(
             {
@@ -60,6 +64,27 @@ def check(
     else:
         _print_findings(prepared.findings)
     return 0 if prepared.findings.passed else 1
+
+
+class _NoFindings:
+    """Passes on what a listener is told, but for the findings: they are printed in full afterwards."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._in_check = False
+
+    def tell(self, stage: str, text: str, *, aside: str = "") -> None:
+        """Pass on what is not about findings."""
+        self._in_check = stage == "check" or (self._in_check and not stage)
+        if not self._in_check:
+            self._listener.tell(stage, text, aside=aside)
+
+    def warn(self, text: str) -> None:
+        """Hear no warning."""
+
+    def work(self, stage: str, total: int | None) -> AbstractContextManager[Progress]:
+        """Pass it on."""
+        return self._listener.work(stage, total)
 
 
 def _print_findings(findings: Findings) -> None:

@@ -54,9 +54,14 @@ class Terminal:
             yield _Lines(self._progress, stage, total)
             return
         columns = (
-            TextColumn("{task.description:<9}", style="bold cyan"), BarColumn(bar_width=30), MofNCompleteColumn(),
-            TimeElapsedColumn(), TextColumn("left", style="dim"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-        )  # fmt: skip
+            TextColumn("{task.description:<9}", style="bold cyan"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left", style="dim"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         with Bar(*columns, console=self._progress, transient=True) as bar:
             yield _OnBar(bar, bar.add_task(stage, total=total, note=""))
 

@@ -59,7 +59,8 @@ def _print_scores(scores: Mapping[str, Any]) -> None:
     width = max(len(str(each["label"])) for each in test["per_class"])
     write(f"\n{'label':<{width}}  precision  recall     F1   rows\n")
     for each in test["per_class"][:_SHOWN_CLASSES]:
-        write(f"{each['label']:<{width}}  {each['precision']:9.3f}  {each['recall']:6.3f}  {each['f1']:5.3f}  {each['support']:5d}\n")
+        figures = f"{each['precision']:9.3f}  {each['recall']:6.3f}  {each['f1']:5.3f}  {each['support']:5d}"
+        write(f"{each['label']:<{width}}  {figures}\n")
     _print_confusion(test, scores["labels"], width)
 
 
@@ -69,13 +70,22 @@ def _print_confusion(test: Mapping[str, Any], labels: list[str], width: int) -> 
     matrix = test["confusion"]
     if len(labels) <= _WIDEST_MATRIX:
         cell = max(6, *(min(12, len(label)) + 1 for label in labels))
-        write(f"\n{'gold / answer':<{max(width, 13)}}" + "".join(f"{label[:cell - 1]:>{cell}}" for label in labels) + "\n")
+        write(
+            f"\n{'gold / answer':<{max(width, 13)}}"
+            + "".join(f"{label[: cell - 1]:>{cell}}" for label in labels)
+            + "\n"
+        )
         for label, row in zip(labels, matrix, strict=True):
             write(f"{label:<{max(width, 13)}}" + "".join(f"{count:>{cell}}" for count in row) + "\n")
     wrong = sorted(
-        ((count, labels[gold], labels[answer]) for gold, row in enumerate(matrix) for answer, count in enumerate(row) if gold != answer and count),
+        (
+            (count, labels[gold], labels[answer])
+            for gold, row in enumerate(matrix)
+            for answer, count in enumerate(row)
+            if gold != answer and count
+        ),
         reverse=True,
-    )  # fmt: skip
+    )
     if wrong:
         write("\nmost frequent confusions\n")
         for count, gold, answer in wrong[:_SHOWN_CONFUSIONS]:

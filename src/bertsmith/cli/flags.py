@@ -71,12 +71,16 @@ def recipe_of(flags: Mapping[str, Any], *, file: Path | None) -> Recipe:
 
 
 def _parameter(setting: Setting, group: Group) -> inspect.Parameter:
-    default = f" [{setting.shown_default}]" if setting.shown_default else ""
     is_switch = isinstance(setting.default, bool)
+    default = ("yes" if setting.default else "no") if is_switch else setting.shown_default
     shown = Parameter(
-        name=as_flag(setting.name), help=setting.help + ("" if is_switch else default), group=group,
-        show_default=False, allow_leading_hyphen=True, negative=f"--no-{setting.name}" if is_switch else (),
-    )  # fmt: skip
+        name=as_flag(setting.name),
+        help=setting.help + (f" [{default}]" if default else ""),
+        group=group,
+        show_default=False,
+        allow_leading_hyphen=True,
+        negative=f"--no-{setting.name}" if is_switch else (),
+    )
     kind = bool if is_switch else str
     return inspect.Parameter(
         setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown]

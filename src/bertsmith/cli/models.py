@@ -27,9 +27,16 @@ def models(*, json: Annotated[bool, Parameter(negative=(), help="Print one JSON 
     if json:
         for each, speed in rows:
             print_json(
-                {"name": each.name, "parameters_millions": each.parameters, "layers": each.layers, "hidden": each.hidden,
-                 "learning_rate": each.learning_rate, "training_rows_per_second": round(speed, 1), "note": each.note}
-            )  # fmt: skip
+                {
+                    "name": each.name,
+                    "parameters_millions": each.parameters,
+                    "layers": each.layers,
+                    "hidden": each.hidden,
+                    "learning_rate": each.learning_rate,
+                    "training_rows_per_second": round(speed, 1),
+                    "note": each.note,
+                }
+            )
         return 0
     width = max(len(each.name) for each, _ in rows)
     sys.stdout.write(f"{'encoder':<{width}}  params  layers  rows/s here*  learning rate  when to take it\n")
@@ -39,8 +46,8 @@ def models(*, json: Annotated[bool, Parameter(negative=(), help="Print one JSON 
             f"{each.learning_rate:>13g}  {each.note}\n"
         )
     sys.stdout.write(
-        f"\n* an estimate: training, {_TOKENS} tokens a row, on this machine's CPU. Any encoder on the Hub or in a folder "
-        "works: --encoder NAME_OR_FOLDER.\n"
+        f"\n* an estimate: training, {_TOKENS} tokens a row, on this machine's CPU. "
+        "Any encoder on the Hub or in a folder works: --encoder NAME_OR_FOLDER.\n"
         "  These classify text. To generate text, use a decoder with a library for that (transformers, vLLM).\n"
     )
     return 0
@@ -48,7 +55,9 @@ def models(*, json: Annotated[bool, Parameter(negative=(), help="Print one JSON 
 
 def _speed(encoder: KnownEncoder, peak: float) -> float:
     config = {
-        "num_hidden_layers": encoder.layers, "hidden_size": encoder.hidden, "intermediate_size": encoder.inner,
+        "num_hidden_layers": encoder.layers,
+        "hidden_size": encoder.hidden,
+        "intermediate_size": encoder.inner,
         "model_type": encoder.family,
-    }  # fmt: skip
+    }
     return _ROWS / estimate_seconds(config, np.full(_ROWS, _TOKENS), epochs=1, peak=peak)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +13,33 @@ from bertsmith.cli.console import listener, print_json
 from bertsmith.errors import UsageError
 from bertsmith.examples import Prediction
 
-_FLAGS = ("--in", "--out", "--scores", "--json", "--device", "--text", "--text-pair", "--encoding", "--threads", "--rung")
-
 
 def predict(  # noqa: PLR0913 - one parameter a flag
     run: Annotated[Path, Parameter(help="A run, or its model folder.")],
     /,
-    *texts: Annotated[str, Parameter(help="Texts to answer; - reads them from stdin, one a line.", allow_leading_hyphen=True)],
-    in_: Annotated[str | None, Parameter(name="--in", help="File whose rows are answered: CSV, TSV, JSONL, Parquet.", allow_leading_hyphen=True)] = None,
+    *texts: Annotated[
+        str, Parameter(help="Texts to answer; - reads them from stdin, one a line.", allow_leading_hyphen=True)
+    ],
+    in_: Annotated[
+        str | None,
+        Parameter(
+            name="--in", help="File whose rows are answered: CSV, TSV, JSONL, Parquet.", allow_leading_hyphen=True
+        ),
+    ] = None,
     out: Annotated[Path | None, Parameter(help="File for all columns of --in and the answers.")] = None,
     text: Annotated[str, Parameter(help="Column of --in that holds the text.", show_default=False)] = "",
-    text_pair: Annotated[list[str] | None, Parameter(help="Second text of each TEXT, or its column in --in.", consume_multiple=True, allow_leading_hyphen=True, negative=())] = None,
-    encoding: Annotated[str, Parameter(help="Character encoding of --in, when it is not UTF-8.", show_default=False)] = "",
+    text_pair: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Second text of each TEXT, or its column in --in.",
+            consume_multiple=True,
+            allow_leading_hyphen=True,
+            negative=(),
+        ),
+    ] = None,
+    encoding: Annotated[
+        str, Parameter(help="Character encoding of --in, when it is not UTF-8.", show_default=False)
+    ] = "",
     scores: Annotated[bool, Parameter(negative=(), help="Give the probability of every label.")] = False,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[str, Parameter(help="CPU threads; auto takes what this process may use.")] = "auto",
@@ -40,7 +54,6 @@ def predict(  # noqa: PLR0913 - one parameter a flag
     """
     from bertsmith.recipe import Recipe
 
-    _refuse_mistyped(texts)
     settings = Recipe().changed(
         {"text": text, "encoding": encoding, "device": device, "threads": threads}, shown=lambda name: f"--{name}"
     )
@@ -52,7 +65,7 @@ def predict(  # noqa: PLR0913 - one parameter a flag
         show.all(list(_answers(run, settings, list(_read_texts(texts)), text_pair)))
         return 0
     if texts:
-        raise UsageError(f"give texts or --in, not both. Got --in {in_} and {len(texts)} texts.")
+        raise UsageError(f"give texts or --in, not both. Got --in {in_} and the text {texts[0][:40]!r}.")
     pair = {"text_pair": text_pair[0]} if text_pair else {}
     return _predict_file(run, Path(in_), out, settings.changed(pair), show)
 
@@ -79,8 +92,12 @@ class _Show:
 def as_object(text: str, answer: Prediction, *, scores: bool) -> dict[str, Any]:
     """Return an answer as `predict --json` prints it."""
     line: dict[str, Any] = {
-        "text": text, "label": answer.label, "guess": answer.guess, "score": answer.score, "unknown": answer.unknown,
-    }  # fmt: skip
+        "text": text,
+        "label": answer.label,
+        "guess": answer.guess,
+        "score": answer.score,
+        "unknown": answer.unknown,
+    }
     return line | {"scores": answer.scores} if scores else line
 
 
@@ -100,25 +117,37 @@ def _predict_file(run: Path, source: Path, target: Path | None, settings: Any, s
     if target is not None:
         check_ending(target)
     predictor = _load(run, settings)
-    voice = listener(json_output=True)
+    voice = listener(json_output=show.as_json)
     if target is None:
-        for batch, answers, _ in answer_batches(predictor, file, settings=settings.read, source=str(source)):
-            column = settings.read.text or predictor.info.columns.get("text", "")
-            texts = batch.column(column).to_pylist() if column in batch.schema.names else [""] * len(answers)
-            show.all([(str(text), answer) for text, answer in zip(texts, answers, strict=True)])
+        for part in answer_batches(predictor, file, settings=settings.read, source=str(source)):
+            show.all(list(zip(part.texts.to_pylist(), part.answers, strict=True)))
         return 0
     done = score_file(predictor, source, target, settings=settings.read, scores=show.scores, listener=voice)
     cut = f"; {done.cut:,} texts were longer than {predictor.info.max_length} tokens and were cut" if done.cut else ""
-    voice.tell("predict", f"{done.rows:,} rows, answers in columns '{done.columns.label}' and '{done.columns.score}'{cut}", aside=str(target))  # fmt: skip
+    voice.tell(
+        "predict",
+        f"{done.rows:,} rows, answers in columns '{done.columns.label}' and '{done.columns.score}'{cut}",
+        aside=str(target),
+    )
     if show.as_json:
-        print_json({"rows": done.rows, "cut": done.cut, "out": str(target), "columns": {"label": done.columns.label, "score": done.columns.score}})  # fmt: skip
+        print_json(
+            {
+                "rows": done.rows,
+                "cut": done.cut,
+                "out": str(target),
+                "columns": {"label": done.columns.label, "score": done.columns.score},
+            }
+        )
     return 0
 
 
 def _load(run: Path, settings: Any) -> Any:
     from bertsmith import threads
     from bertsmith.encoders import require
+    from bertsmith.run_folder import open_run
 
+    if not (run / "bertsmith.json").is_file():
+        open_run(run)
     require("torch", what="predicting", extra="train")
     number = threads.resolve(settings.run.threads)
     threads.limit_libraries(number)
@@ -140,16 +169,8 @@ def _read_texts(texts: tuple[str, ...]) -> Iterator[str]:
 
 def _check_no_file(texts: tuple[str, ...], out: Path | None) -> None:
     if out is not None:
-        raise UsageError("--out needs --in: it takes the rows of a file.", tip="bertsmith predict RUN --in FILE --out FILE")
+        raise UsageError(
+            "--out needs --in: it takes the rows of a file.", tip="bertsmith predict RUN --in FILE --out FILE"
+        )
     if not texts:
         raise UsageError("no text to answer.", tip='bertsmith predict RUN "text", or --in FILE, or - for stdin.')
-
-
-def _refuse_mistyped(texts: tuple[str, ...]) -> None:
-    """Texts may begin with a hyphen, but one that is nearly a flag is a slip of the pen."""
-    for text in texts:
-        near = difflib.get_close_matches(text, _FLAGS, n=1, cutoff=0.75) if text.startswith("--") else []
-        if near:
-            raise UsageError(
-                f"unknown flag '{text}'. Did you mean '{near[0]}'?", tip="If it is a text, put it after a lone --: RUN -- TEXT"
-            )

@@ -67,15 +67,12 @@ def check_cells(where: str, batch: pa.RecordBatch, *, start: int) -> None:
         if (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_CELL:
             lengths = pc.fill_null(pc.utf8_length(column), 0).to_numpy(zero_copy_only=False)
             if lengths.max() > LONGEST_CELL:
-                raise long_cell(
-                    f"{where}: row {start + int(lengths.argmax()) + 1}", field.name, int(lengths.max())
-                )
+                raise long_cell(f"{where}: row {start + int(lengths.argmax()) + 1}", field.name, int(lengths.max()))
 
 
 def long_cell(where: str, column: str, length: int) -> DataError:
     """Word the error for a cell that is far too long."""
     return DataError(
-        f"{where}: the cell in column '{column}' has {length:,} characters. "
-        f"At most {LONGEST_CELL:,} are read.",
+        f"{where}: the cell in column '{column}' has {length:,} characters. At most {LONGEST_CELL:,} are read.",
         tip='Drop or cut the row. In a CSV the usual cause is a quote (") that is opened and never closed.',
     )

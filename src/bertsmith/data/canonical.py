@@ -42,9 +42,7 @@ def canonical(
     parts: dict[str, Any] = {}
     for part, name in columns.used().items():
         if name not in table.column_names:
-            raise DataError(
-                no_column(source, name, table.column_names), tip="It needs the same columns as DATA."
-            )
+            raise DataError(no_column(source, name, table.column_names), tip="It needs the same columns as DATA.")
         parts[part] = _Part(table, name, where, source)
     arrays = {part: _CONVERSIONS.get(part, _Part.untouched)(found, notes) for part, found in parts.items()}
     if "label" in parts and labelled:
@@ -83,8 +81,7 @@ class _Part:
             verb = "text is" if len(missing) == 1 else "texts are"
             some = self._named(missing)
             notes.append(
-                f"{self.source}: {len(missing)} {verb} missing in column '{self.name}' "
-                f"and read as empty (row {some})."
+                f"{self.source}: {len(missing)} {verb} missing in column '{self.name}' and read as empty (row {some})."
             )
         self._refuse_long(texts)
         return texts
@@ -110,8 +107,7 @@ class _Part:
             place = int(wrong[0])
             found = self.column[place].as_py()
             raise DataError(
-                f"{self.where(place)}: column '{self.name}' must be a number of at least 0. "
-                f"Got {found!r} instead.",
+                f"{self.where(place)}: column '{self.name}' must be a number of at least 0. Got {found!r} instead.",
                 tip="A weight says how much a row counts; 1 is usual. Rename the column if it is no weight.",
             )
         if len(values) and not values.any():
@@ -135,9 +131,7 @@ class _Part:
         broken = pc.invert(pc.match_substring_regex(labels, _WHOLE))
         if len(labels) and pc.all(floats).as_py() and pc.any(broken).as_py():
             place = int(pc.index(broken, True).as_py())
-            raise self._floats(
-                f"{self.where(place)}: label {labels[place].as_py()!r} in column '{self.name}'"
-            )
+            raise self._floats(f"{self.where(place)}: label {labels[place].as_py()!r} in column '{self.name}'")
 
     def _float_labels(self) -> pa.ChunkedArray:
         place = int(pc.index(pc.is_valid(self.column), True).as_py())
@@ -147,8 +141,7 @@ class _Part:
 
     def _floats(self, found: str) -> DataError:
         return DataError(
-            f"{found} is a number with a fraction or a point. "
-            "Labels must be classes: names or whole numbers.",
+            f"{found} is a number with a fraction or a point. Labels must be classes: names or whole numbers.",
             tip='Write classes as 0, 1, 2 (not 1.0), or put ranges into classes such as "low" and "high".',
         )
 
@@ -169,11 +162,7 @@ class _Part:
         if row is None and not pa.types.is_nested(self.type):
             return
         first = pc.index(pc.is_valid(self.column), True).as_py() if row is None else int(row) - 1
-        tip = (
-            _SEVERAL
-            if part == "label"
-            else "Join its parts into one text, or name another column with --text."
-        )
+        tip = _SEVERAL if part == "label" else "Join its parts into one text, or name another column with --text."
         raise DataError(
             f"{self.where(max(0, int(first)))}: column '{self.name}' holds a list or an object, "
             f"where one {part} is expected.",

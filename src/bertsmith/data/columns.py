@@ -162,9 +162,7 @@ def no_column(source: str, name: str, names: Sequence[str], *, flag: str = "") -
     """Word that a column is not there; the nearest name and all names are offered."""
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return (
-        f"{source}: no column '{name}'{f' ({flag})' if flag else ''}.{hint} Its columns are {_listed(names)}."
-    )
+    return f"{source}: no column '{name}'{f' ({flag})' if flag else ''}.{hint} Its columns are {_listed(names)}."
 
 
 def _take_settings(search: _Search, settings: Read) -> None:
@@ -245,8 +243,7 @@ def _text_by_content(search: _Search) -> str:
     candidates = long or (strings if len(strings) == 1 else [])
     if not candidates:
         raise DataError(
-            f"{search.source}: no column of texts found. "
-            f"Its columns are {_listed(search.table.column_names)}.",
+            f"{search.source}: no column of texts found. Its columns are {_listed(search.table.column_names)}.",
             tip="Name it with --text COLUMN. Does the file have a header?",
         )
     if len(candidates) > 1:
@@ -260,8 +257,7 @@ def _label_by_content(search: _Search) -> str:
     candidates = few or (free if len(free) == 1 else [])
     if not candidates:
         raise DataError(
-            f"{search.source}: no column of labels found. "
-            f"Its columns are {_listed(search.table.column_names)}.",
+            f"{search.source}: no column of labels found. Its columns are {_listed(search.table.column_names)}.",
             tip="Name it with --label COLUMN. Does the file have a header?",
         )
     if len(candidates) > 1:
@@ -278,9 +274,7 @@ def _ambiguous(search: _Search, part: str, names: list[str]) -> BertsmithError:
 
 
 def _sample_value(table: pa.Table, name: str) -> str:
-    value = next(
-        (each for each in table.column(name).slice(0, 50).to_pylist() if each is not None and each != ""), ""
-    )
+    value = next((each for each in table.column(name).slice(0, 50).to_pylist() if each is not None and each != ""), "")
     text = str(value).replace("\n", " ")
     return repr(text if len(text) <= 40 else f"{text[:40]}…")
 

@@ -142,9 +142,7 @@ def _arrow_batches(layout: Layout, block: int) -> Iterator[pa.RecordBatch]:
         yield from arrow_csv.open_csv(
             stream,
             # One thread keeps the row numbers of errors, and the memory small.
-            read_options=arrow_csv.ReadOptions(
-                column_names=layout.names, block_size=block, use_threads=False
-            ),
+            read_options=arrow_csv.ReadOptions(column_names=layout.names, block_size=block, use_threads=False),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=layout.delimiter,
                 quote_char='"' if layout.quoted else False,
@@ -257,9 +255,7 @@ def _quote_problem(layout: Layout, message: str, *, row: int, line: int, ended: 
         found = f"a cell has more than {_LONGEST_READ:,} characters. At most {LONGEST_CELL:,} are read."
     else:
         found = f'a quoted cell goes on after its closing quote (") in line {ended}.'
-    return DataError(
-        f"{where}: {found}", tip='Inside a quoted cell each quote is doubled: "she said ""no""".'
-    )
+    return DataError(f"{where}: {found}", tip='Inside a quoted cell each quote is doubled: "she said ""no""".')
 
 
 _LONGEST_READ = 1 << 28

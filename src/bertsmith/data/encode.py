@@ -124,9 +124,12 @@ class TokenEncoder:
         return tokenizer
 
     def encode(
-        self, texts: pa.ChunkedArray | Sequence[str], pairs: pa.ChunkedArray | Sequence[str] | None = None,
-        *, spill: Path | None = None,
-    ) -> Encoded:  # fmt: skip
+        self,
+        texts: pa.ChunkedArray | Sequence[str],
+        pairs: pa.ChunkedArray | Sequence[str] | None = None,
+        *,
+        spill: Path | None = None,
+    ) -> Encoded:
         """Encode texts (or pairs of texts).
 
         Args:

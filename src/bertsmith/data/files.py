@@ -15,10 +15,7 @@ from bertsmith.data.json_lines import open_json
 from bertsmith.data.text_encoding import first_wrong_byte, open_text, wrong_byte_error
 from bertsmith.errors import DataError, UsageError
 
-FORMATS = (
-    ".csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, "
-    "or a folder with one sub-folder a label"
-)
+FORMATS = ".csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, or a folder with one sub-folder a label"
 _BATCH = 16_384
 
 
@@ -37,9 +34,7 @@ def open_batches(path: str | Path, *, encoding: str = "") -> FileBatches:
     path = Path(path)
     _check_there(path)
     if path.is_dir():
-        raise UsageError(
-            f"{path}: a folder, where a file is expected.", tip=f"Files that can be read: {FORMATS}."
-        )
+        raise UsageError(f"{path}: a folder, where a file is expected.", tip=f"Files that can be read: {FORMATS}.")
     ending = _ending(path)
     if ending in {".csv", ".tsv"}:
         return open_delimited(path, delimiter="," if ending == ".csv" else "\t", encoding=encoding)
@@ -172,9 +167,7 @@ def _no_label_folders(path: Path, folders: list[Path]) -> DataError:
     tables = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz")
     names = [each.name for each in _listed(path, Path.is_file) if each.suffix.lower() in tables][:5]
     tip = f"Give one of its files instead: {', '.join(names)}." if names else "Is it the right folder?"
-    return DataError(
-        f"{path}: the folder has no sub-folders. One sub-folder for each label is needed.", tip=tip
-    )
+    return DataError(f"{path}: the folder has no sub-folders. One sub-folder for each label is needed.", tip=tip)
 
 
 def _whole_text(path: Path, encoding: str) -> str:
@@ -189,11 +182,7 @@ def _left_out(path: Path, files: dict[Path, list[Path]]) -> Iterator[str]:
     other = sum(file.suffix.lower() != ".txt" for found in files.values() for file in found)
     if other:
         yield f"{path}: {other} file{'s' * (other != 1)} without the ending .txt left out."
-    empty = [
-        folder.name
-        for folder, found in files.items()
-        if not any(each.suffix.lower() == ".txt" for each in found)
-    ]
+    empty = [folder.name for folder, found in files.items() if not any(each.suffix.lower() == ".txt" for each in found)]
     if empty:
         yield f"{path}: sub-folders without .txt files left out: {', '.join(empty)}."
 

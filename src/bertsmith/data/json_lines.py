@@ -135,9 +135,7 @@ def _list_items(path: Path, text: str) -> Iterator[Any]:
         if mark not in {",", "]"}:
             line = text.count("\n", 0, place) + 1
             found = repr(text[place : place + 20]) if mark else "the end of the file"
-            raise DataError(
-                f"{path}: line {line}: broken JSON: ',' or ']' expected, {found} found.", tip=_TIP
-            )
+            raise DataError(f"{path}: line {line}: broken JSON: ',' or ']' expected, {found} found.", tip=_TIP)
         if mark == "]":
             return
         place = _skip_blanks(text, place + 1)
@@ -182,9 +180,7 @@ def _by_arrow(block: _Block, schema: pa.Schema | None) -> pa.Table | None:
     count = _filled(block.lines)
     if not count:
         return None
-    options = arrow_json.ParseOptions(
-        explicit_schema=schema, unexpected_field_behavior="error" if schema else "infer"
-    )
+    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error" if schema else "infer")
     reading = arrow_json.ReadOptions(block_size=len(block.lines) + 1, use_threads=False)
     try:
         table = arrow_json.read_json(io.BytesIO(block.lines), read_options=reading, parse_options=options)
@@ -217,15 +213,11 @@ def _first_valid(column: pa.ChunkedArray) -> int:
     return int(pc.index(pc.is_valid(column), True).as_py())
 
 
-def _table(
-    path: Path, objects: Iterator[dict[str, Any]], columns: dict[str, _Column], *, start: int
-) -> pa.Table:
+def _table(path: Path, objects: Iterator[dict[str, Any]], columns: dict[str, _Column], *, start: int) -> pa.Table:
     rows = list(objects)
     return pa.table(
         {
-            name: arrow_array(
-                [row.get(name) for row in rows], column.kind, source=str(path), name=name, start=start
-            )
+            name: arrow_array([row.get(name) for row in rows], column.kind, source=str(path), name=name, start=start)
             for name, column in columns.items()
         }
     )
@@ -267,9 +259,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _broken(where: str, error: Exception, text: str) -> DataError:
     if isinstance(error, json.JSONDecodeError):
-        return DataError(
-            f"{where}: broken JSON: {error.msg} at character {error.colno} of {_cut(text)}", tip=_TIP
-        )
+        return DataError(f"{where}: broken JSON: {error.msg} at character {error.colno} of {_cut(text)}", tip=_TIP)
     return DataError(f"{where}: broken JSON: {error}.", tip=_TIP)
 
 

@@ -61,9 +61,7 @@ def _column(classes: Classes, role: str, name: str, column: pa.ChunkedArray) -> 
     beats_guessing = len(rows) - right < 0.1 * (len(rows) - majority)
     if 2 * len(rows) < classes.labelled or right <= PURE * len(rows) or not beats_guessing:
         return
-    says = (
-        f"Column '{name}' ({distinct:,} different values) predicts the label of {of_rows(right, len(rows))}"
-    )
+    says = f"Column '{name}' ({distinct:,} different values) predicts the label of {of_rows(right, len(rows))}"
     yield (
         _same_as_label(role, name, says, right)
         if distinct <= max(FEW_VALUES, 2 * len(classes.names))

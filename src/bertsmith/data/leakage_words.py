@@ -126,9 +126,7 @@ def _rows_of_words(sampled: _Sampled) -> tuple[pa.Array, Array, Array, Array]:
     encoded = pc.dictionary_encode(pa.concat_arrays(lists.chunks).flatten())
     begins = np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())])
     column = encoded.indices.to_numpy().copy()  # Arrow's own memory must not be sorted in place
-    has = csr_matrix(
-        (np.ones(len(column), np.int32), column, begins), shape=(len(lists), len(encoded.dictionary))
-    )
+    has = csr_matrix((np.ones(len(column), np.int32), column, begins), shape=(len(lists), len(encoded.dictionary)))
     has.sum_duplicates()
     has.data[:] = 1
     counts = (_one_hot(sampled.classes) @ has).tocoo()

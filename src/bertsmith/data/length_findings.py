@@ -85,9 +85,7 @@ def _not_measured() -> Finding:
     )
 
 
-def _cut(
-    examples: Examples, classes: Classes, cutting: Cutting, encoder: Encoder | None
-) -> Iterator[Finding]:
+def _cut(examples: Examples, classes: Classes, cutting: Cutting, encoder: Encoder | None) -> Iterator[Finding]:
     rows = cutting.rows
     if not len(rows):
         return
@@ -98,8 +96,7 @@ def _cut(
         rows[np.argsort(-cutting.lengths.tokens[rows], kind="stable")],
         kind="cut-text",
         severity="warning" if len(rows) > MANY_CUT * len(examples) else "note",
-        message=f"Cut at {cutting.max_length:,} tokens: {cut}, with {lost} of all tokens"
-        f"{_most_cut(classes, rows)}.",
+        message=f"Cut at {cutting.max_length:,} tokens: {cut}, with {lost} of all tokens{_most_cut(classes, rows)}.",
         remedy=_longer(cutting, encoder),
     )
 
@@ -171,9 +168,7 @@ def _training_tokens(examples: Examples, tokens: Array) -> Array:
     if "given" in examples:
         given = examples.column("given").fill_null("")
         tokens = tokens[pc.equal(given, "").to_numpy()]
-        shares = {
-            side: share for side, share in shares.items() if side not in set(given.unique().to_pylist())
-        }
+        shares = {side: share for side, share in shares.items() if side not in set(given.unique().to_pylist())}
     count = max(1, round(len(tokens) * shares["train"] / sum(shares.values())))
     return np.sort(tokens)[np.linspace(0, len(tokens) - 1, count).astype(int)] if len(tokens) else tokens
 

@@ -109,9 +109,7 @@ class _Counter:
         distinct = pc.dictionary_encode(words.flatten())
         of_word = self.words.counts(distinct.dictionary, self.by_text)[:, distinct.indices.to_numpy()]
         ends = np.cumsum(pc.list_value_length(words).to_numpy())
-        sums = np.concatenate(
-            [np.zeros((2, 1), dtype=np.int64), of_word.cumsum(axis=1, dtype=np.int64)], axis=1
-        )
+        sums = np.concatenate([np.zeros((2, 1), dtype=np.int64), of_word.cumsum(axis=1, dtype=np.int64)], axis=1)
         return np.diff(sums[:, np.concatenate([[0], ends])], axis=1).astype(np.int32)
 
     def by_text(self, texts: pa.Array) -> Array:

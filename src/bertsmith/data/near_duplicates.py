@@ -143,9 +143,7 @@ def _worded(texts: pa.LargeStringArray) -> pa.ChunkedArray:
         words = pc.replace_substring_regex(bare, r"\p{P}+", " ")
         spaced = pc.replace_substring_regex(words, _WITHOUT_BLANKS, r" \1 ")
         done.append(
-            _kept(
-                pc.utf8_trim(pc.replace_substring_regex(spaced, " {2,}", " "), " "), texts.slice(start, rows)
-            )
+            _kept(pc.utf8_trim(pc.replace_substring_regex(spaced, " {2,}", " "), " "), texts.slice(start, rows))
         )
     return _chunked(done)
 

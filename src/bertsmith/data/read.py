@@ -113,8 +113,7 @@ def _check_classes(table: pa.Table, source: str, columns: Columns) -> None:
     distinct = table.column("label").unique()
     if len(distinct) < 2:
         raise DataError(
-            f"{source}: column '{columns.label}' has one label only, {distinct[0].as_py()!r}. "
-            "At least two are needed.",
+            f"{source}: column '{columns.label}' has one label only, {distinct[0].as_py()!r}. At least two are needed.",
             tip="Is it the right column? Name another with --label COLUMN.",
         )
 
@@ -139,9 +138,7 @@ def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
 
 def _written(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-        return pa.chunked_array(
-            [[None if each is None else str(each) for each in column.to_pylist()]], pa.string()
-        )
+        return pa.chunked_array([[None if each is None else str(each) for each in column.to_pylist()]], pa.string())
     return column.cast(pa.string())
 
 

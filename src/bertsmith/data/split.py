@@ -306,9 +306,7 @@ def _order_and_sample(examples: Examples, groups: TextGroups) -> list[str]:
     """Say what the split rests on, where a person might take it to rest on something else."""
     notes = []
     if "time" in examples:
-        notes.append(
-            f"Rows were split in order of column '{source_name(examples, 'time')}': the oldest train."
-        )
+        notes.append(f"Rows were split in order of column '{source_name(examples, 'time')}': the oldest train.")
     if groups.sampled is not None:
         notes.append(
             f"Near duplicates were looked for among {groups.sampled} of {len(examples)} rows only: "
@@ -326,11 +324,7 @@ def _shortfalls(sides: Ints, wanted: Floats) -> list[str]:
         if wanted[side] and not sizes[side]
     ]
     for side, name in enumerate(SIDES):
-        if (
-            wanted[side]
-            and sizes[side]
-            and abs(sizes[side] - wanted[side] * len(sides)) > max(2, 0.02 * len(sides))
-        ):
+        if wanted[side] and sizes[side] and abs(sizes[side] - wanted[side] * len(sides)) > max(2, 0.02 * len(sides)):
             notes.append(
                 f"{name.capitalize()} has {sizes[side] / len(sides):.1%} of the rows instead of "
                 f"{wanted[side]:.1%}: rows that must stay together, or rare classes, allow no better."
@@ -342,9 +336,7 @@ def _untaught(side: Ints, strata: Ints) -> list[str]:
     missing = len(np.setdiff1d(strata, strata[side == TRAIN]))
     if not missing:
         return []
-    return [
-        f"{missing} of {len(np.unique(strata))} classes have no training row: the model cannot learn them."
-    ]
+    return [f"{missing} of {len(np.unique(strata))} classes have no training row: the model cannot learn them."]
 
 
 def _crossings(examples: Examples, groups: TextGroups, given: Ints, side: Ints) -> list[str]:

@@ -21,8 +21,11 @@ MEMORY = "data"
 """What a Python object is called in messages."""
 
 _SIDES: dict[str, Literal["validation", "test"]] = {
-    "validation": "validation", "dev": "validation", "val": "validation", "test": "test",
-}  # fmt: skip
+    "validation": "validation",
+    "dev": "validation",
+    "val": "validation",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,7 @@ def _from_rows(rows: Sequence[Any], *, labelled: bool, name: str) -> pa.Table:
 def _from_pairs(rows: Sequence[Any], name: str) -> pa.Table:
     for row, pair in enumerate(rows, 1):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            found = (
-                f"{type(pair).__name__} of {len(pair)}"
-                if isinstance(pair, tuple | list)
-                else type(pair).__name__
-            )
+            found = f"{type(pair).__name__} of {len(pair)}" if isinstance(pair, tuple | list) else type(pair).__name__
             raise DataError(
                 f"{name}: row {row}: a pair (text, label) is expected, {found} found.",
                 tip=f"Give {ACCEPTED}.",
@@ -144,18 +143,12 @@ def _from_dict(columns: Mapping[Any, Any], name: str) -> pa.Table:
 
 
 def _is_list(values: Any) -> TypeGuard[Sequence[Any]]:
-    return (
-        hasattr(values, "__len__")
-        and hasattr(values, "__iter__")
-        and not isinstance(values, str | bytes | Mapping)
-    )
+    return hasattr(values, "__len__") and hasattr(values, "__iter__") and not isinstance(values, str | bytes | Mapping)
 
 
 def _column(key: str, values: Sequence[Any], name: str) -> tuple[pa.Field, pa.Array]:
     """Make a column from Python values; numpy's numbers count as Python's."""
-    plain = [
-        value.item() if _is_from(value, "numpy") and hasattr(value, "item") else value for value in values
-    ]
+    plain = [value.item() if _is_from(value, "numpy") and hasattr(value, "item") else value for value in values]
     kind, nested_row = "null", 0
     for row, value in enumerate(plain, 1):
         found = kind_of(value)
@@ -172,9 +165,7 @@ def _odd_column(key: str, values: list[Any], name: str, row: int) -> tuple[pa.Fi
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        array = arrow_array(
-            [None if value is None else str(value) for value in values], "text", source=name, name=key
-        )
+        array = arrow_array([None if value is None else str(value) for value in values], "text", source=name, name=key)
         return pa.field(key, array.type, metadata={NESTED: str(row)}), array
     return pa.field(key, array.type), array
 
@@ -184,25 +175,17 @@ def _from_library(data: Any, name: str) -> pa.Table:
     if _is_from(data, "datasets"):
         return _from_dataset(data, name)
     if type(data).__name__ != "DataFrame":
-        raise UsageError(
-            f"{type(data).__name__} cannot be read as data.", tip="Give a DataFrame with its columns."
-        )
+        raise UsageError(f"{type(data).__name__} cannot be read as data.", tip="Give a DataFrame with its columns.")
     if _is_from(data, "polars"):
         return data.to_arrow()
     columns = [str(column) for column in data.columns]
     check_names(name, columns)
     try:
-        return (
-            pa.Table.from_pandas(data, preserve_index=False)
-            .rename_columns(columns)
-            .replace_schema_metadata(None)
-        )
+        return pa.Table.from_pandas(data, preserve_index=False).rename_columns(columns).replace_schema_metadata(None)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError):
         # A column of objects of several types: value by value, NaN and None being missing.
         cleaned = data.astype(object).where(data.notna(), None)
-        return _from_dict(
-            {column: cleaned.iloc[:, place].tolist() for place, column in enumerate(columns)}, name
-        )
+        return _from_dict({column: cleaned.iloc[:, place].tolist() for place, column in enumerate(columns)}, name)
 
 
 def _from_dataset(data: Any, name: str) -> pa.Table:

@@ -104,12 +104,8 @@ def wrong_byte_error(path: Path, encoding: str, wrong: WrongByte, row: int | Non
         )
     found = f"byte 0x{wrong.byte:02x} at offset {wrong.offset} is not {(encoding or 'utf-8').upper()}"
     if guess:
-        return DataError(
-            f"{where}: {found}. The file looks like {guess}.", tip=f"Read it with --encoding {guess}"
-        )
-    return DataError(
-        f"{where}: {found}.", tip="Say which encoding the file has: --encoding NAME, for example cp1252."
-    )
+        return DataError(f"{where}: {found}. The file looks like {guess}.", tip=f"Read it with --encoding {guess}")
+    return DataError(f"{where}: {found}.", tip="Say which encoding the file has: --encoding NAME, for example cp1252.")
 
 
 def guessed_encoding(path: Path, offset: int) -> str:

@@ -106,8 +106,7 @@ def _markup(examples: Examples, rows: Array) -> Iterator[Finding]:
             rows,
             kind="markup",
             severity="note",
-            message="HTML tags or escaped characters (such as <br />, &amp;): "
-            f"{of_rows(len(rows), len(examples))}.",
+            message=f"HTML tags or escaped characters (such as <br />, &amp;): {of_rows(len(rows), len(examples))}.",
             remedy="Strip them here and in real use alike, or leave them in both; they take up tokens.",
         )
 

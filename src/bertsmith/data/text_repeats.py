@@ -23,9 +23,7 @@ MANY_CONFLICTS = 0.1
 _SIDES = {"": "training", "validation": "validation", "test": "test"}
 
 
-def repeat_findings(
-    examples: Examples, classes: Classes, groups: TextGroups, *, blank: Array
-) -> Iterator[Finding]:
+def repeat_findings(examples: Examples, classes: Classes, groups: TextGroups, *, blank: Array) -> Iterator[Finding]:
     """Look for equal and nearly equal texts.
 
     Args:
@@ -96,16 +94,13 @@ def _near(examples: Examples, groups: TextGroups) -> Iterator[Finding]:
     found = np.flatnonzero(wordings[groups.near] > 1)
     if not len(found) and groups.sampled is None:
         return
-    looked = (
-        "" if groups.sampled is None else f"; looked for among {of_rows(groups.sampled, len(examples))} only"
-    )
+    looked = "" if groups.sampled is None else f"; looked for among {of_rows(groups.sampled, len(examples))} only"
     yield finding_at(
         examples,
         found[np.argsort(groups.near[found], kind="stable")],
         kind="near-duplicate",
         severity="note",
-        message="Texts with a near copy, worded a little differently: "
-        f"{of_rows(len(found), len(examples))}{looked}.",
+        message=f"Texts with a near copy, worded a little differently: {of_rows(len(found), len(examples))}{looked}.",
         remedy="Near copies are kept on one side of the split, so that the test score is not a memory test.",
     )
 

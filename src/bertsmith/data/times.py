@@ -54,9 +54,7 @@ def _read(examples: Examples, rows: Ints, column: pa.ChunkedArray, kind: pa.Data
     while end - first > 1:
         middle = (first + end) // 2
         first, end = (middle, end) if _fits(column.slice(first, middle - first), kind) else (first, middle)
-    expected = (
-        "an ISO date such as 2026-11-21 or 2026-11-21T09:30Z" if pa.types.is_timestamp(kind) else "a number"
-    )
+    expected = "an ISO date such as 2026-11-21 or 2026-11-21T09:30Z" if pa.types.is_timestamp(kind) else "a number"
     found = examples.column("time")[int(rows[first])].as_py()
     raise DataError(
         f"{_where(examples, rows[first])} is {found!r}. Expected {expected}.",

@@ -80,7 +80,6 @@ def arrow_array(values: Sequence[Any], kind: str, *, source: str, name: str, sta
     except UnicodeEncodeError as error:
         bad = next(place for place, text in enumerate(texts) if text is not None and _HALF_PAIR.search(text))
         raise DataError(
-            f"{source}: row {start + bad + 1}: column '{name}' holds half of a surrogate pair, "
-            "which is no character.",
+            f"{source}: row {start + bad + 1}: column '{name}' holds half of a surrogate pair, which is no character.",
             tip="The text was cut within an emoji, or decoded wrongly. Mend or drop it.",
         ) from error

@@ -48,9 +48,7 @@ class Predictor:
         """The labels in the order of the logits."""
         return self.info.label_set
 
-    def predict(
-        self, texts: Texts, pairs: Texts | None = None, *, budget: int = TOKEN_BUDGET
-    ) -> list[Prediction]:
+    def predict(self, texts: Texts, pairs: Texts | None = None, *, budget: int = TOKEN_BUDGET) -> list[Prediction]:
         """Answer texts (or pairs of texts), one answer each, in their order.
 
         Batches are made by length; whatever their size, the label is the same and scores differ by less
@@ -66,9 +64,7 @@ class Predictor:
         """
         return self.task.decode(self.probabilities(texts, pairs, budget=budget), self.labels)
 
-    def probabilities(
-        self, texts: Texts, pairs: Texts | None = None, *, budget: int = TOKEN_BUDGET
-    ) -> Array:
+    def probabilities(self, texts: Texts, pairs: Texts | None = None, *, budget: int = TOKEN_BUDGET) -> Array:
         """Return the probability of each label, float64 `(rows, labels)`."""
         return self.task.probabilities(self.logits(texts, pairs, budget=budget))
 
@@ -114,7 +110,9 @@ def load(folder: Path, *, device: str = "auto") -> Predictor:
 
 def _refuse_wrong_texts(texts: Texts, pairs: Texts | None, *, wants_pairs: bool) -> None:
     if isinstance(texts, str):
-        raise UsageError(f"texts must be a list of strings. Got the string {texts[:40]!r} instead.", tip="Write [text].")
+        raise UsageError(
+            f"texts must be a list of strings. Got the string {texts[:40]!r} instead.", tip="Write [text]."
+        )
     if wants_pairs != (pairs is not None):
         wanted = "pairs of texts, so a second list is needed" if wants_pairs else "single texts, so there are no pairs"
         raise UsageError(f"this model was trained on {wanted}.")

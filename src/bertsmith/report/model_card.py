@@ -70,12 +70,16 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
     ]
     for name, value in test.items():
         if isinstance(value, Mapping) and "low" in value:
-            lines.append(f"| {name.replace('_', ' ')} | {value['value']:.4f} | {value['low']:.4f} | {value['high']:.4f} |")
+            lines.append(
+                f"| {name.replace('_', ' ')} | {value['value']:.4f} | {value['low']:.4f} | {value['high']:.4f} |"
+            )
     return [*lines, "", scores["verdict"]] if scores["verdict"] else lines
 
 
 def _labels(info: BundleInfo) -> list[str]:
     # JSON strings in code marks: a label is the user's string and may hold anything.
-    shown = [f"- `{json.dumps(name, ensure_ascii=False).replace('`', chr(39))}`" for name in info.labels[:_SHOWN_LABELS]]
+    shown = [
+        f"- `{json.dumps(name, ensure_ascii=False).replace('`', chr(39))}`" for name in info.labels[:_SHOWN_LABELS]
+    ]
     more = len(info.labels) - _SHOWN_LABELS
     return [*shown, f"- and {more} more"] if more > 0 else shown

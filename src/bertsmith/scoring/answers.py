@@ -43,7 +43,8 @@ class AnswerColumns:
         """The file's own columns, then the answers."""
         kinds = [pa.string(), pa.string(), pa.float64(), pa.bool_()]
         fields = [
-            pa.field(name, kind) for name, kind in zip((self.label, self.guess, self.score, self.unknown), kinds, strict=True)
+            pa.field(name, kind)
+            for name, kind in zip((self.label, self.guess, self.score, self.unknown), kinds, strict=True)
         ]
         fields += [pa.field(name, pa.float64()) for name in self.scores]
         return pa.schema([*own, *fields])

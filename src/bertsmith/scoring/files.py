@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bertsmith.data.batches import FileBatches
+from bertsmith.data.canonical import canonical
 from bertsmith.data.columns import find_columns
 from bertsmith.data.files import open_batches
 from bertsmith.errors import DataError
@@ -32,6 +32,16 @@ class Scored:
     rows: int
     cut: int
     columns: AnswerColumns
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Some rows of a file, their texts as they were read, their answers, and how many texts were cut."""
+
+    batch: pa.RecordBatch
+    texts: pa.ChunkedArray
+    answers: list[Prediction]
+    cut: int
 
 
 def score_file(
@@ -58,38 +68,46 @@ def score_file(
         open_writer(target, names.schema(file.schema)) as write,
         listener.work("predict", _count(source)) as progress,
     ):
-        for batch, answers, lost in answer_batches(predictor, file, settings=settings, source=str(source)):
-            write(names.join(batch, answers))
-            rows, cut = rows + len(answers), cut + lost
-            progress.advance(len(answers))
+        for part in answer_batches(predictor, file, settings=settings, source=str(source)):
+            write(names.join(part.batch, part.answers))
+            rows, cut = rows + len(part.answers), cut + part.cut
+            progress.advance(len(part.answers))
     return Scored(rows, cut, names)
 
 
-def answer_batches(
-    predictor: Predictor, file: FileBatches, *, settings: Read, source: str
-) -> Iterator[tuple[pa.RecordBatch, list[Prediction], int]]:
-    """Yield batches of rows, their answers, and how many of their texts were cut."""
+def answer_batches(predictor: Predictor, file: FileBatches, *, settings: Read, source: str) -> Iterator[Answered]:
+    """Answer the rows of a file, batch by batch, in their order.
+
+    Raises:
+        DataError: The file is broken or has no rows, or a column cannot be told or holds no texts.
+        UsageError: A column that was named does not exist.
+    """
     columns: Columns | None = None
+    start = 0
     for whole in file:
         for begin in range(0, whole.num_rows, ROWS):
             batch = whole.slice(begin, ROWS)
-            if columns is None:
-                columns = _columns(pa.Table.from_batches([whole]), settings, source, predictor)
-            texts, pairs = _text(batch, columns.text), None
-            if predictor.info.pair:
-                if columns.text_pair is None:
-                    raise DataError(
-                        f"{source}: no column with the second text; this model was trained on pairs.",
-                        tip="Name it with --text-pair COLUMN.",
-                    )
-                pairs = _text(batch, columns.text_pair)
-            encoded = predictor.encode(texts, pairs)
-            answers = predictor.task.decode(
-                predictor.task.probabilities(predictor.logits_of(encoded)), predictor.labels
-            )
-            yield batch, answers, int((encoded.tokens_cut > 0).sum())
+            columns = columns or _columns(pa.Table.from_batches([whole]), settings, source, predictor)
+            yield _answered(predictor, batch, columns, source=source, start=start)
+            start += batch.num_rows
     if columns is None:
-        raise DataError(f"{source}: no rows.", tip="Is it the right file?")
+        raise DataError(f"{source}: no rows, only column names.", tip="Is it the right file?")
+
+
+def _answered(predictor: Predictor, batch: pa.RecordBatch, columns: Columns, *, source: str, start: int) -> Answered:
+    """Answer one batch; `start` rows came before it."""
+    read, _ = canonical(
+        pa.Table.from_batches([batch]),
+        columns,
+        where=lambda place: f"{source}: row {start + place + 1}",
+        source=source,
+        labelled=False,
+    )
+    pairs = read.column("text_pair") if "text_pair" in read.column_names else None
+    encoded = predictor.encode(read.column("text"), pairs)
+    probabilities = predictor.task.probabilities(predictor.logits_of(encoded))
+    cut = int((encoded.tokens_cut > 0).sum())
+    return Answered(batch, read.column("text"), predictor.task.decode(probabilities, predictor.labels), cut)
 
 
 def _columns(table: pa.Table, settings: Read, source: str, predictor: Predictor) -> Columns:
@@ -98,12 +116,13 @@ def _columns(table: pa.Table, settings: Read, source: str, predictor: Predictor)
     for part, name in predictor.info.columns.items():
         if part in {"text", "text_pair"} and not getattr(settings, part) and name in table.column_names:
             named[part] = name
-    return find_columns(table, settings.model_copy(update=named), source=source, labelled=False).columns
-
-
-def _text(batch: pa.RecordBatch, name: str) -> pa.ChunkedArray:
-    column = pc.fill_null(batch.column(name).cast(pa.string()), "")
-    return pa.chunked_array([column])
+    found = find_columns(table, settings.model_copy(update=named), source=source, labelled=False).columns
+    if predictor.info.pair and found.text_pair is None:
+        raise DataError(
+            f"{source}: no column with the second text; this model was trained on pairs.",
+            tip="Name it with --text-pair COLUMN.",
+        )
+    return Columns(found.text, text_pair=found.text_pair if predictor.info.pair else None)
 
 
 def _count(source: Path) -> int | None:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from bertsmith.atomic import replacing
+from bertsmith.data.batches import NESTED
 from bertsmith.errors import UsageError
 
 Write = Callable[[pa.RecordBatch], object]
@@ -33,14 +34,17 @@ def open_writer(path: Path, schema: pa.Schema) -> Iterator[Write]:
                     yield writer.write_batch
             elif ending in {".jsonl", ".ndjson"}:
                 with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                    yield lambda batch: file.writelines(_as_lines(batch))
+                    nested = {each.name for each in schema if NESTED in (each.metadata or {})}
+                    yield lambda batch: file.writelines(_as_lines(batch, nested))
             else:
                 options = csv.WriteOptions(delimiter="\t" if ending == ".tsv" else ",", quoting_style="needed")
                 flat = pa.schema([pa.field(each.name, _flat_type(each.type)) for each in schema])
                 with csv.CSVWriter(temporary, flat, write_options=options) as writer:
                     yield lambda batch: writer.write_batch(_flattened(batch, flat))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}.", tip="Choose another --out.") from error
+        raise UsageError(
+            f"{path}: cannot be written: {error.strerror or error}.", tip="Choose another --out."
+        ) from error
 
 
 def check_ending(path: Path) -> str:
@@ -51,13 +55,20 @@ def check_ending(path: Path) -> str:
     """
     ending = path.suffix.lower()
     if ending not in ENDINGS:
-        raise UsageError(f"{path}: the ending must be one of {', '.join(ENDINGS)}. Got {ending or 'none'!r} instead.")
+        found = f"Got {ending!r} instead." if ending else "The name has none."
+        raise UsageError(f"{path}: the ending must be one of {', '.join(ENDINGS)}. {found}")
     return ending
 
 
-def _as_lines(batch: pa.RecordBatch) -> Iterator[str]:
+def _as_lines(batch: pa.RecordBatch, nested: set[str]) -> Iterator[str]:
     for row in batch.to_pylist():
-        yield json.dumps(row, ensure_ascii=False, default=str) + "\n"
+        # Lists and objects of a JSON file come as JSON text; they are written as what they were.
+        for name in nested:
+            with contextlib.suppress(TypeError, ValueError):
+                row[name] = json.loads(row[name])
+        # JSON has no NaN: what is no number is null.
+        clean = {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124
+        yield json.dumps(clean, ensure_ascii=False, default=str) + "\n"
 
 
 def _flat_type(kind: pa.DataType) -> pa.DataType:
@@ -69,7 +80,10 @@ def _flattened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     for column, field in zip(batch.columns, schema, strict=True):
         if pa.types.is_nested(column.type):
-            texts = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_pylist()]
+            texts = [
+                None if value is None else json.dumps(value, ensure_ascii=False, default=str)
+                for value in column.to_pylist()
+            ]
             columns.append(pa.array(texts, pa.string()))
         else:
             columns.append(column.cast(field.type))

@@ -65,9 +65,7 @@ def cut(batch: Array, *, size: int, ranks: int = 1, rank: int = 0) -> list[Micro
     rounds = -(-len(batch) // (size * ranks))
     pieces = np.array_split(batch, rounds * ranks)
     mine = pieces[rank::ranks]
-    return [
-        MicroBatch(piece, batch) if len(piece) else MicroBatch(batch[:1], batch, counts=False) for piece in mine
-    ]
+    return [MicroBatch(piece, batch) if len(piece) else MicroBatch(batch[:1], batch, counts=False) for piece in mine]
 
 
 class EpochBatches:

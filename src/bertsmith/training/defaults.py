@@ -27,7 +27,11 @@ def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, max_length: int) -> 
     fit, run = recipe.fit, recipe.run
     device = pick_device(run.device)
     known = encoder.known
-    changes: dict[str, object] = {"max_length": max_length, "device": str(device), "threads": threads.resolve(run.threads)}
+    changes: dict[str, object] = {
+        "max_length": max_length,
+        "device": str(device),
+        "threads": threads.resolve(run.threads),
+    }
     if fit.learning_rate == "auto":
         changes["learning_rate"] = encoder.learning_rate
     if fit.dropout == "auto" and known is not None and known.dropout is not None:

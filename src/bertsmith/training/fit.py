@@ -72,9 +72,15 @@ class Fitted:
 
 
 def fit(  # noqa: PLR0913 - a stage: the model, two sides, and what every stage is told
-    model: PreTrainedModel, rows: TrainingRows, validation: TrainingRows | None, *,
-    task: Task, recipe: Recipe, run: RunFolder, listener: Listener,
-) -> Fitted:  # fmt: skip
+    model: PreTrainedModel,
+    rows: TrainingRows,
+    validation: TrainingRows | None,
+    *,
+    task: Task,
+    recipe: Recipe,
+    run: RunFolder,
+    listener: Listener,
+) -> Fitted:
     """Fine-tune `model` in place; it ends with the weights of the best epoch.
 
     Args:

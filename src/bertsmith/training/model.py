@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 
 _DROPOUTS = (
     # One name per family and place; a config has some of them.
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",  # BERT, RoBERTa, ELECTRA
-    "dropout", "attention_dropout", "seq_classif_dropout",  # DistilBERT
-    "embedding_dropout", "mlp_dropout",  # ModernBERT
-    "pooler_dropout", "cls_dropout",  # DeBERTa
-    "resid_pdrop", "embd_pdrop", "attn_pdrop",  # GPT-2
-)  # fmt: skip
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",  # BERT, RoBERTa, ELECTRA
+    "dropout",
+    "attention_dropout",
+    "seq_classif_dropout",  # DistilBERT
+    "embedding_dropout",
+    "mlp_dropout",  # ModernBERT
+    "pooler_dropout",
+    "cls_dropout",  # DeBERTa
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",  # GPT-2
+)
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,12 @@ def build(task: Task, encoder: Encoder, labels: LabelSet, *, dropout: float | No
     with quiet_transformers():
         try:
             config = transformers.AutoConfig.from_pretrained(
-                str(encoder.folder), id2label=labels.id2label(), label2id={name: place for place, name in labels.id2label().items()},
-                problem_type=task.problem_type, local_files_only=True,
-            )  # fmt: skip
+                str(encoder.folder),
+                id2label=labels.id2label(),
+                label2id={name: place for place, name in labels.id2label().items()},
+                problem_type=task.problem_type,
+                local_files_only=True,
+            )
             for name in _DROPOUTS if dropout is not None else ():
                 if hasattr(config, name):
                     setattr(config, name, dropout)

@@ -93,9 +93,15 @@ class TaskTrainer(Trainer):  # type: ignore[misc] # transformers ships no types
     """
 
     def __init__(
-        self, model: Any, arguments: TrainingArguments, *, task: Task, rows: TrainingRows,
-        validate: Callable[[], Metrics] | None, width: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        *,
+        task: Task,
+        rows: TrainingRows,
+        validate: Callable[[], Metrics] | None,
+        width: int | None = None,
+    ) -> None:
         """Train `model` on `rows`; `validate` measures the model as it is, where there are validation rows."""
         self._task = task
         self._rows = rows
@@ -103,19 +109,24 @@ class TaskTrainer(Trainer):  # type: ignore[misc] # transformers ships no types
         self._width = width
         self.work = Work()
         super().__init__(
-            model=model, args=arguments, train_dataset=MicroBatches(rows, task, width=width),
+            model=model,
+            args=arguments,
+            train_dataset=MicroBatches(rows, task, width=width),
             eval_dataset=[] if validate else None,
-        )  # fmt: skip
+        )
         self.loss_is_scaled_for_ga = True
         self._known = known_inputs(model)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return this rank's micro-batches; the plan is ours, so accelerate must not deal it out again."""
         batches = EpochBatches(
-            self._rows.encoded.lengths, size=self.args.per_device_train_batch_size,
-            accumulate=self.args.gradient_accumulation_steps, seed=self.args.seed,
-            ranks=self.args.world_size, rank=self.args.process_index,
-        )  # fmt: skip
+            self._rows.encoded.lengths,
+            size=self.args.per_device_train_batch_size,
+            accumulate=self.args.gradient_accumulation_steps,
+            seed=self.args.seed,
+            ranks=self.args.world_size,
+            rank=self.args.process_index,
+        )
         # The sampler deals whole micro-batches and the data set collates them: torch allows it, its types do not.
         return EpochLoader(self.train_dataset, batch_sampler=batches, collate_fn=_same)  # type: ignore[arg-type]
 
