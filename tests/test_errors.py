@@ -16,8 +16,12 @@ from tests.cli.finished import SETTINGS, Said, execute, finished_run, flags, say
 GOOD = "text,label\n" + "".join(
     f"the film was {word} {place},{label}\n" for place in range(20) for word, label in (("good", "yes"), ("bad", "no"))
 )
-TWO_TEXTS = "first,second,label\n" + "".join(f"this is a long text {n},this is another text {n},{'ab'[n % 2]}\n" for n in range(20))
-TWO_LABELS = "text,colour,shape\n" + "".join(f"this is a long text {n},{'rg'[n % 2]},{'xo'[n // 2 % 2]}\n" for n in range(20))
+TWO_TEXTS = "first,second,label\n" + "".join(
+    f"this is a long text {n},this is another text {n},{'ab'[n % 2]}\n" for n in range(20)
+)
+TWO_LABELS = "text,colour,shape\n" + "".join(
+    f"this is a long text {n},{'rg'[n % 2]},{'xo'[n // 2 % 2]}\n" for n in range(20)
+)
 FILES: dict[str, str | bytes] = {
     "good.csv": GOOD,
     "empty.csv": "",
@@ -56,9 +60,7 @@ FILES: dict[str, str | bytes] = {
 }
 HELP = "lists what there is."
 TRAIN_HELP = f"`bertsmith train --help` {HELP}"
-READABLE = (
-    "What can be read: .csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, or a folder with one sub-folder a label."
-)
+READABLE = "What can be read: .csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, or a folder with one sub-folder a label."
 NO_MODEL = "A model is RUN/model of a run that came to its end."
 OBJECT = 'Each line is one object, such as {"text": "so good", "label": "positive"}.'
 WEIGHT = "A weight says how much a row counts; 1 is usual. Rename the column if it is no weight."
@@ -364,7 +366,9 @@ def test_interrupts_and_full_memory_have_no_traceback(capsys, monkeypatch, workp
 
 def test_the_tree_of_errors_is_the_drawn_one():
     """The exit code of a class is that of its branch, and every class is a BertsmithError."""
-    classes = {name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)}
+    classes = {
+        name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)
+    }
     assert {name: each.exit_code for name, each in classes.items()} == {
         "BertsmithError": 1, "UsageError": 2, "RecipeError": 2, "EncoderError": 2, "MissingExtraError": 2,
         "DataError": 1, "BundleError": 1,

@@ -263,9 +263,7 @@ def test_given_files_are_the_given_sides(tiny_encoder, tmp_path):
     """--validation and --test take no rows from DATA, and each row is known by its own file."""
     parts = {"train": toy_rows(120), "held": toy_rows(40, seed=5), "new": toy_rows(50, seed=6)}
     paths = {name: write_csv(tmp_path / f"{name}.csv", ["text", "label"], rows) for name, rows in parts.items()}
-    run = quick(
-        paths["train"], tmp_path / "run", tiny_encoder, validation=str(paths["held"]), test=str(paths["new"])
-    )
+    run = quick(paths["train"], tmp_path / "run", tiny_encoder, validation=str(paths["held"]), test=str(paths["new"]))
     split = pq.read_table(run.path / "split.parquet").to_pylist()
     assert len({(each["file"], each["row"]) for each in split}) == 210
     assert {each["side"] for each in split if each["file"] == str(paths["new"])} == {"test"}
@@ -277,7 +275,11 @@ def test_no_texts_means_no_text_anywhere(tiny_encoder, tmp_path):
     """With texts=False no file of the run has a text of the data in it; without, the answers have."""
     rows = [(f"{MARKER} {text}", label) for text, label in toy_rows(200)]
     rows += [(f"{MARKER} same text twice", label) for label in ("positive", "negative")]
-    rows += [(f"{MARKER} and very long {'film ' * 99}", "neutral"), (f"  {MARKER} 7", "neutral"), (f"{MARKER} 8", "neutral")]
+    rows += [
+        (f"{MARKER} and very long {'film ' * 99}", "neutral"),
+        (f"  {MARKER} 7", "neutral"),
+        (f"{MARKER} 8", "neutral"),
+    ]
     data = write_csv(tmp_path / "data.csv", ["text", "label"], rows)
     holding = {}
     for name, texts in (("kept", True), ("left", False)):
@@ -346,7 +348,9 @@ def test_pairs_train_and_answer(tiny_encoder, tmp_path):
     """Two texts a row: the model learns from both and answers as transformers does."""
     from transformers import pipeline
 
-    rows = [(first, second, label) for (first, label), (second, _) in zip(toy_rows(120), toy_rows(120, seed=2), strict=True)]
+    rows = [
+        (first, second, label) for (first, label), (second, _) in zip(toy_rows(120), toy_rows(120, seed=2), strict=True)
+    ]
     data = write_csv(tmp_path / "pairs.csv", ["premise", "hypothesis", "label"], rows)
     run = quick(data, tmp_path / "run", tiny_encoder)
     info = load_info(run.path / "model")
@@ -417,7 +421,9 @@ def test_a_killed_run_never_answers(tiny_encoder, toy_csv, tmp_path, capsys):
     out = tmp_path / "run"
     long = flags({**SETTINGS, "epochs": 60000})
     command = [sys.executable, "-m", "bertsmith", "train", toy_csv, "--out", out, "--encoder", tiny_encoder, *long]
-    with subprocess.Popen([str(each) for each in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [str(each) for each in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (out / "history.jsonl").is_file():
             assert process.poll() is None
@@ -435,7 +441,10 @@ def test_a_killed_run_never_answers(tiny_encoder, toy_csv, tmp_path, capsys):
         bertsmith.load(out)
     assert say(capsys, "predict", out, "text").code == 2
     refused = say(capsys, "train", toy_csv, "--out", out, "--encoder", tiny_encoder, *flags(QUICK))
-    assert refused.err == f"ERROR  {out}: holds an unfinished run.\nTIP    Choose another --out, or replace it with --force.\n"
+    assert (
+        refused.err
+        == f"ERROR  {out}: holds an unfinished run.\nTIP    Choose another --out, or replace it with --force.\n"
+    )
     again = say(capsys, "train", toy_csv, "--out", out, "--encoder", tiny_encoder, *flags(QUICK), "--force")
     assert again.code == 0, again.err
     assert run_folder.open_run(out).is_whole

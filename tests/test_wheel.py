@@ -78,9 +78,21 @@ def test_the_wheel_checks_trains_evaluates_and_predicts(shipped, tmp_path, tiny_
     """The main job, from an empty folder, with the wheel alone."""
     lines = [f"{text},{label}\n" for text, label in toy_rows(150)]
     (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(lines))
-    checked = json.loads(call(shipped, "bertsmith", "check", "reviews.csv", "--encoder", tiny_encoder, "--json", cwd=tmp_path))
+    checked = json.loads(
+        call(shipped, "bertsmith", "check", "reviews.csv", "--encoder", tiny_encoder, "--json", cwd=tmp_path)
+    )
     assert checked["passed"]
-    train = ("bertsmith", "train", "reviews.csv", "--out", "runs/reviews", "--encoder", tiny_encoder, "--json", *flags(QUICK))
+    train = (
+        "bertsmith",
+        "train",
+        "reviews.csv",
+        "--out",
+        "runs/reviews",
+        "--encoder",
+        tiny_encoder,
+        "--json",
+        *flags(QUICK),
+    )
     scores = json.loads(call(shipped, *train, cwd=tmp_path))
     assert scores["test"]["rows"] > 0
     shown = json.loads(call(shipped, "bertsmith", "evaluate", "runs/reviews", "--json", cwd=tmp_path))

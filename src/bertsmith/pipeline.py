@@ -251,7 +251,11 @@ def _max_length(recipe: Recipe, encoder: Encoder | None, lengths: Lengths | None
 def _resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
     """Replace every `auto`, and write down where the data lies, so that the recipe repeats the run."""
     found = resolve(
-        recipe, prepared.known_encoder, rows=len(prepared.splits.sides["train"]), max_length=prepared.max_length
+        recipe,
+        prepared.known_encoder,
+        rows=len(prepared.splits.sides["train"]),
+        labels=len(prepared.labels),
+        max_length=prepared.max_length,
     )
     changes = {} if not isinstance(data, str | Path) else {"data": str(Path(data).resolve())}
     files = {name: getattr(recipe.read, name) for name in ("validation", "test")}
@@ -339,13 +343,16 @@ def _info(prepared: Prepared, recipe: Recipe) -> BundleInfo:
     )
 
 
-def evaluate(path: Path, data: Any = None, *, recipe: Recipe) -> dict[str, Any]:
+def evaluate(
+    path: Path, data: Any = None, *, recipe: Recipe, listener: Listener | None = None
+) -> dict[str, Any]:
     """Score a run: on its own test rows (as scored once, at its end), or on other labelled rows.
 
     Args:
         path: The run.
         data: Labelled rows, as for `train`; None for the run's own test rows.
         recipe: Its `[read]` names columns where they are not those of the training data; its `device` is used.
+        listener: Warned when the rows are those that the run learned from.
 
     Returns:
         `task`, `labels`, `source`, and `test` as in scores.json.
@@ -358,9 +365,12 @@ def evaluate(path: Path, data: Any = None, *, recipe: Recipe) -> dict[str, Any]:
     if data is None:
         return {key: stored[key] for key in ("task", "labels", "test")} | {"source": f"test rows of {path}"}
     threads.limit_libraries(threads.resolve(recipe.run.threads))
+    known = run.read_json(run.data)
     predictor = load(run.model, device=recipe.run.device)
-    examples = read(data, _same_columns(recipe.read, data, run.read_json(run.data)["columns"]), labelled=False)
+    examples = read(data, _same_columns(recipe.read, data, known["columns"]), labelled=False)
     _require_labels(examples)
+    if record.data_fingerprint(examples) == known["fingerprint"]:
+        (listener or Silent()).warn("these are the rows that the run learned from: the scores say nothing about new text.")
     targets = predictor.task.targets(examples, predictor.labels)
     pairs = examples.column("text_pair") if predictor.info.pair and "text_pair" in examples else None
     probabilities = predictor.probabilities(examples.column("text"), pairs)

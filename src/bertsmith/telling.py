@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,12 @@ def evaluate(listener: Listener, scores: Mapping[str, Any] | None) -> None:
     listener.tell(
         "evaluate", f"{shown('accuracy', scores)}, {shown('macro_f1', scores)} on {scores['rows']:,} unseen rows"
     )
+    loss, equal = scores["log_loss"]["value"], math.log(len(scores["per_class"]))
+    if loss > equal:
+        listener.warn(
+            f"its probabilities are far too sure of themselves: their log loss is {loss:.2f}, that of equal ones "
+            f"{equal:.2f}. Go by the labels, not by the scores; more rows help most."
+        )
 
 
 def shown(name: str, scores: Mapping[str, Any]) -> str:

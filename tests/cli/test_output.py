@@ -47,7 +47,8 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "odd.csv"
     from tests.conftest import toy_rows
 
-    rows = [*toy_rows(120), *toy_rows(12)]
+    rows = toy_rows(120)
+    rows += rows[60:72]
     lines = [f"{text},{label.title() if place < 12 else label}\n" for place, (text, label) in enumerate(rows)]
     path.write_text("text,label\n" + "".join(lines))
     return path
@@ -87,7 +88,9 @@ def test_no_color_is_honoured(colour):
     parent, child = pty.openpty()
     env = {**{name: value for name, value in os.environ.items() if name != "NO_COLOR"}, "TERM": "xterm"}
     env |= {} if colour else {"NO_COLOR": "1"}
-    done = subprocess.run([sys.executable, "-m", "bertsmith", "train"], stderr=child, stdout=child, env=env, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "bertsmith", "train"], stderr=child, stdout=child, env=env, check=False
+    )
     os.close(child)
     told = os.read(parent, 10_000).decode()
     os.close(parent)
@@ -124,7 +127,10 @@ def test_check_lists_each_finding_once(data, tiny_encoder, capsys):
         assert said.out.count(each["message"]) == 1
         assert f"  → {each['remedy']}\n" in said.out
     counts = [sum(each["severity"] == severity for each in found) for severity in ("error", "warning", "note")]
-    told = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in zip(counts, ("error", "warning", "note"), strict=True)]
+    told = [
+        f"{count} {name}{'' if count == 1 else 's'}"
+        for count, name in zip(counts, ("error", "warning", "note"), strict=True)
+    ]
     assert said.out.endswith(f"\nFit to learn from: {', '.join(told)}.\n")
 
 
@@ -215,7 +221,9 @@ def without(packages: set[str], *arguments: object) -> subprocess.CompletedProce
 
 def test_check_needs_neither_torch_nor_transformers(data, tiny_encoder):
     """The base install checks data, tokens and cost included."""
-    done = without({"torch", "transformers", "accelerate", "datasets"}, "check", data, "--encoder", tiny_encoder, "--json")
+    done = without(
+        {"torch", "transformers", "accelerate", "datasets"}, "check", data, "--encoder", tiny_encoder, "--json"
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["passed"]

@@ -153,7 +153,9 @@ def test_files_of_every_format_keep_their_columns(run, answers, tmp_path, capsys
 def test_own_columns_of_our_names_are_kept(run, tmp_path, capsys):
     """A `label` in the file stays what it is; the answers are then called predicted_label and so on."""
     write_table(tmp_path / "in.csv", {"text": TEXTS, "label": ["kept"] * 30})
-    said = say(capsys, "predict", run.path, "--in", tmp_path / "in.csv", "--out", tmp_path / "out.csv", "--scores", "--json")
+    said = say(
+        capsys, "predict", run.path, "--in", tmp_path / "in.csv", "--out", tmp_path / "out.csv", "--scores", "--json"
+    )
     assert json.loads(said.out) == {
         "rows": 30, "cut": 0, "out": str(tmp_path / "out.csv"),
         "columns": {"label": "predicted_label", "score": "predicted_score"},
@@ -180,7 +182,15 @@ def test_answers_can_be_scored_again(run, tmp_path, capsys):
 def test_types_of_json_and_parquet_survive(run, tmp_path, capsys):
     """Numbers, truth values, nothing, lists and objects of a JSONL file are the same in a JSONL file of answers."""
     given = [
-        {"id": 1, "text": "good food", "meta": {"a": [1, None]}, "tags": ["x"], "flag": True, "price": 0.5, "day": "2026-01-01"},
+        {
+            "id": 1,
+            "text": "good food",
+            "meta": {"a": [1, None]},
+            "tags": ["x"],
+            "flag": True,
+            "price": 0.5,
+            "day": "2026-01-01",
+        },
         {"id": 2, "text": "bad", "meta": None, "tags": [], "flag": None, "price": None, "day": ""},
     ]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(each) + "\n" for each in given))
@@ -202,7 +212,9 @@ def test_types_of_json_and_parquet_survive(run, tmp_path, capsys):
     for ending in ("parquet", "jsonl", "csv"):
         said = say(capsys, "predict", run.path, "--in", tmp_path / "in.parquet", "--out", tmp_path / f"typed.{ending}")
         assert (said.code, said.err) == (0, "")
-    given, found = (pq.read_table(tmp_path / name).select(table.column_names) for name in ("in.parquet", "typed.parquet"))
+    given, found = (
+        pq.read_table(tmp_path / name).select(table.column_names) for name in ("in.parquet", "typed.parquet")
+    )
     assert found.schema.equals(given.schema)
     assert str(found.to_pydict()) == str(given.to_pydict())
     first, second = lines_of((tmp_path / "typed.jsonl").read_text())

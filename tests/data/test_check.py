@@ -564,19 +564,19 @@ def test_unknown_tokens_above_one_percent_are_a_warning():
     assert "unknown-tokens" not in kinds(data, lengths=long_rows([10] * 20, [2] + [0] * 19))
 
 
-def test_the_cost_names_rows_tokens_epochs_and_cores(tmp_path, monkeypatch):
+def test_the_cost_names_rows_tokens_and_cores(tmp_path, monkeypatch):
     """The estimate covers the training share of the rows, with cut lengths."""
-    monkeypatch.setattr(length_findings.flops, "probe_gemm", lambda: 1e6)
+    monkeypatch.setattr(length_findings.flops, "probe_gemm", lambda: 3e5)
     monkeypatch.setattr(length_findings.threads, "allowed", lambda: 2)
     data = examples(distinct_texts(100))
     lengths = long_rows([20] * 100)
     finding = only("cost", data, lengths=lengths, encoder=encoder(tmp_path))
-    seconds = 3 * 70 * 3 * float(forward_flops(TINY, 16)) / (2 * 1e6 * 0.5)
+    seconds = 3 * 70 * float(forward_flops(TINY, 16)) / (2 * 3e5 * 0.5)
     assert finding == Finding(
         "cost",
         "note",
-        f"Training takes about {seconds / 60:.0f} minutes for 3 epochs of 70 rows (16 tokens on average) on 2 cores.",
-        "Within a factor of two; a smaller --max-length, fewer --epochs or a GPU make it shorter.",
+        f"Training takes about {seconds / 60:.0f} minutes an epoch: 70 rows of 16 tokens on average, on 2 cores.",
+        "Within a factor of two; a smaller --max-length, or a GPU make it shorter.",
         count=70,
     )
     given_test = pa.array([None] * 90 + ["test"] * 10, pa.string())

@@ -86,7 +86,9 @@ def test_any_text_survives_a_delimited_file(rows, ending):
                 "number": st.one_of(st.none(), st.integers(-(2**52), 2**52)),
                 "any": st.recursive(
                     st.none() | st.booleans() | st.integers(-9, 9),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+                    lambda inner: (
+                        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+                    ),
                     max_leaves=4,
                 ),
             }
@@ -163,7 +165,11 @@ def test_all_names_get_the_prefix_or_none(names, prefix):
     """One clash renames all of our columns alike, so that a reader finds them by one rule."""
     found = AnswerColumns.beside(names, labels=("even", "odd"))
     assert found == AnswerColumns(
-        f"{prefix}label", f"{prefix}guess", f"{prefix}score", f"{prefix}unknown", (f"{prefix}score:even", f"{prefix}score:odd")
+        f"{prefix}label",
+        f"{prefix}guess",
+        f"{prefix}score",
+        f"{prefix}unknown",
+        (f"{prefix}score:even", f"{prefix}score:odd"),
     )
 
 

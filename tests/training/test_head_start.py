@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -17,7 +18,7 @@ from bertsmith.inference.torch_engine import logits
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import SingleLabel
 from bertsmith.training.frozen_features import frozen_features
-from bertsmith.training.head_start import STRENGTH, probe_weights, start_head
+from bertsmith.training.head_start import STRENGTHS, ProbeRows, probe_weights, start_head
 from bertsmith.training.model import build, head_layer
 from tests.conftest import toy_rows
 
@@ -34,9 +35,13 @@ def blobs(classes: int, *, rows: int = 200, width: int = 6) -> tuple[np.ndarray,
     return features.astype(np.float32), targets
 
 
-def oracle(features, targets, *, intercept: bool = True, weights=None):
+def rows_of(features, targets, weights=None) -> ProbeRows:
+    return ProbeRows(features, targets, np.ones(len(targets)) if weights is None else weights)
+
+
+def oracle(features, targets, *, intercept: bool = True, weights=None, strength: float = STRENGTHS[0]):
     scaler = StandardScaler(with_mean=intercept)
-    model = make_pipeline(scaler, LogisticRegression(C=STRENGTH, max_iter=1000, fit_intercept=intercept))
+    model = make_pipeline(scaler, LogisticRegression(C=strength, max_iter=1000, fit_intercept=intercept))
     return model.fit(features, targets, logisticregression__sample_weight=weights)
 
 
@@ -48,7 +53,7 @@ def test_the_probe_is_scikit_learns_on_raw_features(classes, intercept, weighted
     features, targets = blobs(classes)
     weights = np.random.default_rng(1).uniform(0, 3, len(targets)) if weighted else None
     weight, bias = probe_weights(
-        SingleLabel(), features, targets, outputs=classes, intercept=intercept, seed=0, weights=weights
+        SingleLabel(), rows_of(features, targets, weights), outputs=classes, intercept=intercept, seed=0
     )
     expected = oracle(features, targets, intercept=intercept, weights=weights).predict_proba(features)
     found = softmax(features.astype(np.float64) @ weight.T.astype(np.float64) + bias, axis=1)
@@ -61,11 +66,11 @@ def test_a_class_without_training_rows_is_never_the_answer():
     """Its weights are zero and its bias that of the least probable class; the others answer as scikit-learn does."""
     features, targets = blobs(3)
     targets = np.array([0, 2, 3])[targets]
-    weight, bias = probe_weights(SingleLabel(), features, targets, outputs=5, intercept=True, seed=0)
+    weight, bias = probe_weights(SingleLabel(), rows_of(features, targets), outputs=5, intercept=True, seed=0)
     model = oracle(features, targets)
     scores = features.astype(np.float64) @ weight.T.astype(np.float64) + bias
     assert not weight[[1, 4]].any()
-    assert set(bias[[1, 4]]) == {bias[[0, 2, 3]].min()} or (bias[[1, 4]] <= model[-1].intercept_.min() + 1e-6).all()
+    assert bias[[1, 4]] == pytest.approx(model[-1].intercept_.min(), abs=1e-3)
     seen = scores[:, [0, 2, 3]]
     assert softmax(seen, axis=1) == pytest.approx(model.predict_proba(features), abs=2e-3)
 
@@ -77,8 +82,8 @@ def test_a_row_of_weight_two_is_two_rows():
     weights[:20] = 2
     doubled = np.concatenate([features, features[:20]]), np.concatenate([targets, targets[:20]])
     scale = oracle(features, targets)[0]
-    kept = LogisticRegression(C=STRENGTH, max_iter=1000).fit(scale.transform(doubled[0]), doubled[1])
-    weight, bias = probe_weights(SingleLabel(), features, targets, outputs=3, intercept=True, seed=0, weights=weights)
+    kept = LogisticRegression(C=STRENGTHS[0], max_iter=1000).fit(scale.transform(doubled[0]), doubled[1])
+    weight, bias = probe_weights(SingleLabel(), rows_of(features, targets, weights), outputs=3, intercept=True, seed=0)
     found = softmax(features.astype(np.float64) @ weight.T.astype(np.float64) + bias, axis=1)
     assert found == pytest.approx(kept.predict_proba(scale.transform(features)), abs=2e-3)
 
@@ -98,8 +103,8 @@ def started(tiny_encoder):
 def test_the_models_first_answers_are_the_probes(started):
     """Before any training the logits give the probabilities of the probe on the head's own input."""
     model, encoded, targets, features = started
-    recipe = Recipe.of(seed=3)
-    start_head(model, SingleLabel(), features.head, targets, np.ones(len(targets)), recipe)
+    nothing = rows_of(features.head[:0], targets[:0])
+    start_head(model, SingleLabel(), rows_of(features.head, targets), nothing, Recipe.of(seed=3))
     expected = oracle(features.head, targets).predict_proba(features.head)
     assert softmax(logits(model, encoded).astype(np.float64), axis=1) == pytest.approx(expected, abs=2e-3)
     assert (expected.argmax(1) == targets).mean() > 0.4
@@ -109,5 +114,27 @@ def test_a_random_start_leaves_the_head_alone(started):
     """--head-start random changes no weight."""
     model, _, targets, features = started
     before = head_layer(model, 3).weight.detach().clone()
-    start_head(model, SingleLabel(), features.head, targets, np.ones(len(targets)), Recipe.of(head_start="random"))
+    rows = rows_of(features.head, targets)
+    start_head(model, SingleLabel(), rows, rows, Recipe.of(head_start="random"))
     assert torch.equal(head_layer(model, 3).weight, before)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.9])
+def test_validation_rows_choose_how_sure_the_probe_is(started, noise):
+    """Of the strengths the one with scikit-learn's least log loss on the validation rows is taken, at its own answers."""
+    model, encoded, targets, features = started
+    generator = np.random.default_rng(5)
+    learned, held = np.arange(100), np.arange(100, 150)
+    golds = np.where(generator.random(150) < noise, generator.integers(0, 3, 150), targets)
+    probes = {
+        strength: oracle(features.head[learned], golds[learned], strength=strength).predict_proba(features.head)
+        for strength in STRENGTHS
+    }
+    losses = {strength: log_loss(golds[held], answers[held]) for strength, answers in probes.items()}
+    best = min(losses, key=losses.__getitem__)
+    assert max(losses.values()) > min(losses.values()) + 1e-3
+    start_head(
+        model, SingleLabel(), rows_of(features.head[learned], golds[learned]), rows_of(features.head[held], golds[held]),
+        Recipe.of(seed=3),
+    )  # fmt: skip
+    assert softmax(logits(model, encoded).astype(np.float64), axis=1) == pytest.approx(probes[best], abs=2e-3)

@@ -13,14 +13,14 @@ from cyclopts import Parameter
 from bertsmith.cli.console import listener, print_json
 from bertsmith.cli.flags import recipe_of, with_settings
 from bertsmith.errors import UsageError
-from bertsmith.findings import Finding, Findings
+from bertsmith.findings import Finding, Findings, Severity
 from bertsmith.listener import Listener, Progress
 from bertsmith.recipe import Recipe
 
-_MARKS = {"error": "✗", "warning": "!", "note": "·"}
+_MARKS: dict[Severity, str] = {"error": "✗", "warning": "!", "note": "·"}
 
 
-@with_settings(("read", "split", "text", "fit", "run"))
+@with_settings("read", "split", "text", "fit", "run")
 def check(
     data: Annotated[str | None, Parameter(help="CSV, TSV, JSONL, Parquet (gzip too), or a folder per label.")] = None,
     /,
@@ -94,9 +94,9 @@ def _print_findings(findings: Findings) -> None:
         if finding.rows:
             write(f"  rows: {', '.join(finding.rows[:6])}{_more(finding)}\n")
         write(f"  → {finding.remedy}\n")
-    counts = {severity: len(findings.with_severity(severity)) for severity in ("error", "warning", "note")}
-    verdict = "Fit to learn from" if findings.passed else "Not fit to learn from"
-    write(f"\n{verdict}: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes.\n")
+    counts = {severity: len(findings.with_severity(severity)) for severity in _MARKS}
+    told = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items())
+    write(f"\n{'Fit' if findings.passed else 'Not fit'} to learn from: {told}.\n")
 
 
 def _more(finding: Finding) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from bertsmith.cli.console import print_json
+from bertsmith.cli.console import listener, print_json
 from bertsmith.cli.flags import recipe_of, with_settings
 from bertsmith.telling import shown
 
@@ -18,7 +18,7 @@ _SHOWN_CONFUSIONS = 10
 _WIDEST_MATRIX = 12
 
 
-@with_settings(("read", "run"))
+@with_settings("text", "label", "text_pair", "encoding", "device", "threads")
 def evaluate(
     run: Annotated[Path, Parameter(help="A run.")],
     data: Annotated[Path | None, Parameter(help="Labelled rows; left out: the run's own test rows.")] = None,
@@ -38,7 +38,7 @@ def evaluate(
     from bertsmith.pipeline import evaluate as evaluate_pipeline
 
     settings = recipe_of(flags, file=None)
-    scores = evaluate_pipeline(run, data, recipe=settings)
+    scores = evaluate_pipeline(run, data, recipe=settings, listener=listener(json_output=json))
     if json:
         print_json(scores)
         return 0

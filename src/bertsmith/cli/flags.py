@@ -20,13 +20,13 @@ _STAGES = {
 }
 
 
-def with_settings(stages: tuple[str, ...]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a verb a flag for every setting of some stages; it gets them as one mapping, `flags`.
+def with_settings(*wanted: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a verb flags for settings, named one by one or by their stage; it gets them as one mapping, `flags`.
 
     Only flags that were given are in the mapping. Values stay text: the recipe reads and checks them, so
     that a wrong value is worded the same from the command line, from TOML and from Python.
     """
-    taken = [each for each in settings().values() if each.is_flag and each.stage in stages]
+    taken = [each for each in settings().values() if each.is_flag and {each.stage, each.name} & set(wanted)]
     groups = {stage: Group(title, sort_key=place) for place, (stage, title) in enumerate(_STAGES.items())}
 
     def decorate(verb: Callable[..., int]) -> Callable[..., int]:

@@ -13,7 +13,7 @@ from bertsmith.cli.flags import recipe_of, with_settings
 from bertsmith.errors import UsageError
 
 
-@with_settings(("read", "split", "text", "fit", "run"))
+@with_settings("read", "split", "text", "fit", "run")
 def train(
     data: Annotated[str | None, Parameter(help="CSV, TSV, JSONL, Parquet (gzip too), or a folder per label.")] = None,
     /,

@@ -24,7 +24,6 @@ Array = np.ndarray[Any, Any]
 MANY_CUT = 0.05
 MANY_UNKNOWN = 0.01
 CLASSES_SHOWN = 3
-USUAL_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def _cost(examples: Examples, cutting: Cutting, encoder: Encoder | None) -> Iter
     if not len(tokens):
         return
     try:
-        work = flops.estimate_seconds(encoder.config, tokens, epochs=USUAL_EPOCHS, peak=1.0)
+        work = flops.estimate_seconds(encoder.config, tokens, epochs=1, peak=1.0)
     except EncoderError:  # an unusual configuration: no count, so no estimate
         return
     cores = threads.allowed()
@@ -155,9 +154,9 @@ def _cost(examples: Examples, cutting: Cutting, encoder: Encoder | None) -> Iter
     yield Finding(
         "cost",
         "note",
-        f"Training takes {duration} for {USUAL_EPOCHS} epochs of {len(tokens):,} rows "
-        f"({tokens.mean():.0f} tokens on average) on {cores} {'core' if cores == 1 else 'cores'}.",
-        "Within a factor of two; a smaller --max-length, fewer --epochs or a GPU make it shorter.",
+        f"Training takes {duration} an epoch: {len(tokens):,} rows "
+        f"of {tokens.mean():.0f} tokens on average, on {cores} {'core' if cores == 1 else 'cores'}.",
+        "Within a factor of two; a smaller --max-length, or a GPU make it shorter.",
         count=len(tokens),
     )
 

@@ -7,19 +7,20 @@ from bertsmith.encoders import Encoder
 from bertsmith.inference.torch_engine import pick_device
 from bertsmith.recipe import Recipe
 
-EPOCHS = 5
-LEAST_STEPS = 100
-MOST_EPOCHS = 10
-"""Epochs that suit most data; more where there are so few rows that they would make too few steps."""
+FEW_ROWS = 500
+"""Training rows a label below which there are more passes over them."""
 
 
-def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, max_length: int) -> Recipe:
+def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, labels: int, max_length: int) -> Recipe:
     """Replace every `auto` by the value that this run uses, so that the recipe repeats it.
+
+    Only a dropout of `auto` stays: it means the encoder's own, which may differ from place to place in it.
 
     Args:
         recipe: As the user gave it.
         encoder: Brings the learning rate and the dropout that suit it.
         rows: Training rows.
+        labels: Number of labels.
         max_length: Chosen from the training rows.
     """
     from bertsmith.training.peak import has_fast_bf16
@@ -37,17 +38,16 @@ def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, max_length: int) -> 
     if fit.dropout == "auto" and known is not None and known.dropout is not None:
         changes["dropout"] = known.dropout
     if fit.epochs == "auto":
-        changes["epochs"] = epochs_for(rows, batch=fit.batch_size * fit.accumulate)
+        changes["epochs"] = epochs_for(rows, labels=labels)
     if fit.precision == "auto":
         changes["precision"] = "bf16" if has_fast_bf16(device) else "fp32"
     return recipe.changed(changes)
 
 
-def epochs_for(rows: int, *, batch: int) -> int:
-    """Choose the number of epochs: five, and more where that would be too few steps.
+def epochs_for(rows: int, *, labels: int) -> int:
+    """Choose the number of epochs: three, and five where labels have few rows.
 
-    >>> epochs_for(8000, batch=32), epochs_for(480, batch=32)
-    (5, 7)
+    >>> epochs_for(6000, labels=2), epochs_for(8000, labels=77)
+    (3, 5)
     """
-    steps = max(1, -(-rows // batch))
-    return min(MOST_EPOCHS, max(EPOCHS, -(-LEAST_STEPS // steps)))
+    return 5 if rows < FEW_ROWS * labels else 3
