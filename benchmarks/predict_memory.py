@@ -23,7 +23,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from measuring import machine, say
 
-WORDS = [f"{a}{b}" for a in ("ba", "ke", "li", "mo", "nu", "pra", "ste", "tri") for b in ("lo", "men", "rik", "sa", "vot")]
+WORDS = [
+    f"{a}{b}" for a in ("ba", "ke", "li", "mo", "nu", "pra", "ste", "tri") for b in ("lo", "men", "rik", "sa", "vot")
+]
 PEAK = """
 import resource, sys
 from bertsmith.cli.boundary import run
@@ -63,7 +65,18 @@ def main() -> None:
         run = options.run or str(folder / "run")
         if not options.run:
             reviews = Path(__file__).parents[1] / "examples" / "reviews.csv"
-            command = [sys.executable, "-m", "bertsmith", "train", str(reviews), "--out", run, "--epochs", "1", "--json"]
+            command = [
+                sys.executable,
+                "-m",
+                "bertsmith",
+                "train",
+                str(reviews),
+                "--out",
+                run,
+                "--epochs",
+                "1",
+                "--json",
+            ]
             subprocess.run(command, check=True, capture_output=True)
         results = []
         for rows in (options.rows // 10, options.rows):

@@ -107,9 +107,9 @@ def ours(
     transformers.set_seed(0)
     model = build(TASK, encoder, labels, dropout=None)
     weights = np.ones(len(targets))
-    start_head(
-        model, TASK, ProbeRows(frozen_features(model, encoded, outputs=len(labels)).head, targets, weights), recipe
-    )
+    features = frozen_features(model, encoded, outputs=len(labels)).head
+    nobody = ProbeRows(features[:0], targets[:0], weights[:0])
+    start_head(model, TASK, ProbeRows(features, targets, weights), nobody, recipe)
     with tempfile.TemporaryDirectory() as folder:
         fitted = fit(
             model,

@@ -16,7 +16,7 @@ def run(tiny_encoder, toy_csv):
 
 
 def test_a_run_knows_its_scores_and_its_model(run):
-    """train gives a Run: its folder, its scores, its predictor."""
+    """Training gives a Run: its folder, its scores, its predictor."""
     assert run.folder.scores == run.path / "scores.json"
     assert run.folder.is_whole
     texts = [text for text, _ in toy_rows(5, seed=7)]
@@ -43,7 +43,7 @@ def test_nothing_is_printed(tiny_encoder, toy_csv, tmp_path, capfd):
 
 
 def test_check_gives_findings(tiny_encoder):
-    """check takes Python objects and gives Findings, errors first."""
+    """It takes Python objects and gives Findings, errors first."""
     rows = [*toy_rows(60), *[(text, "positive") for text, _ in toy_rows(20)]]
     found = bertsmith.check(rows, encoder=str(tiny_encoder))
     assert isinstance(found, bertsmith.Findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -290,11 +291,11 @@ def test_no_texts_means_no_text_anywhere(tiny_encoder, tmp_path):
     assert holding["left"] == set()
 
 
-def has_marker(path: Path) -> bool:
+def has_marker(path: Path, marker: str = MARKER) -> bool:
     """Whether the marker stands in a file, in a member of a zip or in a column of a Parquet file."""
-    needle = MARKER.encode()
+    needle = marker.encode()
     if path.suffix == ".parquet":
-        return MARKER in str(pq.read_table(path).to_pydict())
+        return marker in str(pq.read_table(path).to_pydict())
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:
             return any(needle in packed.read(name) for name in packed.namelist())
@@ -469,3 +470,35 @@ def test_the_recipe_says_what_was_used(run, toy_csv, tiny_encoder):
     assert recipe.read.data == str(toy_csv.resolve())
     assert recipe.fit.encoder == str(tiny_encoder)
     assert recipe.text.max_length == run.scores["model"]["max_length"]
+
+
+@pytest.mark.xfail(reason="the recipe keeps a relative encoder folder as it was typed", strict=True)
+def test_a_run_repeats_from_another_folder(tiny_encoder, toy_csv, tmp_path, monkeypatch):
+    """A recipe with a relative encoder folder works wherever it is called from."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "encoder").symlink_to(tiny_encoder)
+    monkeypatch.chdir(tmp_path / "here")
+    first = quick(toy_csv, tmp_path / "first", "encoder")
+    monkeypatch.chdir(tmp_path)
+    again = bertsmith.train(toy_csv, out=tmp_path / "again", recipe=bertsmith.Recipe.load(first.path / "recipe.toml"))
+    assert weights(again) == weights(first)
+
+
+@pytest.mark.xfail(reason="baselines/tfidf.skops holds the vocabulary of the training texts", strict=True)
+def test_no_texts_means_no_word_anywhere(tiny_encoder, tmp_path):
+    """With texts=False not even a rare word of the data (a name, a number) stands in a file of the run."""
+    word = MARKER.split(maxsplit=1)[0]
+    rows = [(f"{text} {word}" if place % 9 == 0 else text, label) for place, (text, label) in enumerate(toy_rows(200))]
+    run = quick(write_csv(tmp_path / "data.csv", ["text", "label"], rows), tmp_path / "run", tiny_encoder, texts=False)
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    assert [path.name for path in files if has_marker(path, word)] == []
+
+
+@pytest.mark.xfail(reason="create() deletes the whole folder, whatever else lies in it", strict=True)
+def test_force_deletes_nothing_that_is_the_users(tiny_encoder, toy_csv, tmp_path):
+    """A file that somebody put into a run (notes, or the data itself) survives --force."""
+    run = quick(toy_csv, tmp_path / "run", tiny_encoder)
+    (run.path / "notes.txt").write_text("years of work")
+    with contextlib.suppress(UsageError):
+        quick(toy_csv, tmp_path / "run", tiny_encoder, force=True)
+    assert (run.path / "notes.txt").read_text() == "years of work"

@@ -37,10 +37,12 @@ def shipped(wheel, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False, symlinks=True)
     [site] = folder.glob("lib/python*/site-packages")
+    install = ("install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel))
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check",
-         "--python", str(folder / "bin" / "python"), str(wheel)], check=True, capture_output=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), *install],
+        check=True,
+        capture_output=True,
+    )
     # A line that is only a path adds a folder without running its own .pth files: the editable install stays out.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"

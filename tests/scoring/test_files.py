@@ -25,8 +25,8 @@ from bertsmith.scoring.files import score_file
 from bertsmith.scoring.writers import open_writer
 from bertsmith.tasks import SingleLabel
 
-# Any character that a file can hold: no surrogates, no NUL, and no \r, which csv readers take for a line end.
-CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff"), max_size=20)
+# Any character that a file can hold: no surrogates, no NUL.
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
 class Stub:
@@ -40,6 +40,7 @@ class Stub:
         self.batches: list[int] = []
 
     def encode(self, texts: pa.ChunkedArray, pairs: pa.ChunkedArray | None = None) -> Any:
+        """Keep the texts; those of more than nine characters count as cut."""
         rows = texts.to_pylist()
         if pairs is not None:
             rows = [text + pair for text, pair in zip(rows, pairs.to_pylist(), strict=True)]
@@ -47,6 +48,7 @@ class Stub:
         return SimpleNamespace(rows=rows, tokens_cut=np.array([max(0, len(row) - 9) for row in rows]))
 
     def logits_of(self, encoded: Any) -> np.ndarray:
+        """Give five to the right answer."""
         odd = np.array([len(row) % 2 for row in encoded.rows])
         return np.stack([1 - odd, odd], axis=1).astype(np.float32) * 5
 
@@ -103,7 +105,7 @@ def test_any_object_survives_a_json_file(rows):
         source, target = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
         source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         score(source, target)
-        found = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+        found = [json.loads(line) for line in target.read_bytes().split(b"\n")[:-1]]
     for row, back in zip(rows, found, strict=True):
         assert (back["text"], back["number"], back["label"]) == (row["text"], row["number"], expected(row["text"]))
         assert back["any"] == row["any"] or json.loads(back["any"]) == row["any"]
