@@ -5,7 +5,7 @@ fixed seed), each a `bertsmith train` in a process of its own with the embedded 
 256, batch 8, fp32, random head, 2e-5, 3 epochs, HF Trainer) is timed over a number of steps on the same rows and its
 time extrapolated, since all of it takes over an hour; --tutorial-whole trains it to its end for its accuracy.
 
-    python benchmarks/accuracy.py [--sets banking77 sst2 imdb] [--seeds 17 18 19] [--tutorial-steps 40] [--tutorial-whole]
+    python benchmarks/accuracy.py [--sets banking77 sst2 imdb] [--seeds 17 18 19] [--tutorial-steps 40]
 """
 
 from __future__ import annotations

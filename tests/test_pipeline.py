@@ -472,7 +472,6 @@ def test_the_recipe_says_what_was_used(run, toy_csv, tiny_encoder):
     assert recipe.text.max_length == run.scores["model"]["max_length"]
 
 
-@pytest.mark.xfail(reason="the recipe keeps a relative encoder folder as it was typed", strict=True)
 def test_a_run_repeats_from_another_folder(tiny_encoder, toy_csv, tmp_path, monkeypatch):
     """A recipe with a relative encoder folder works wherever it is called from."""
     (tmp_path / "here").mkdir()
@@ -484,7 +483,6 @@ def test_a_run_repeats_from_another_folder(tiny_encoder, toy_csv, tmp_path, monk
     assert weights(again) == weights(first)
 
 
-@pytest.mark.xfail(reason="baselines/tfidf.skops holds the vocabulary of the training texts", strict=True)
 def test_no_texts_means_no_word_anywhere(tiny_encoder, tmp_path):
     """With texts=False not even a rare word of the data (a name, a number) stands in a file of the run."""
     word = MARKER.split(maxsplit=1)[0]
@@ -494,7 +492,6 @@ def test_no_texts_means_no_word_anywhere(tiny_encoder, tmp_path):
     assert [path.name for path in files if has_marker(path, word)] == []
 
 
-@pytest.mark.xfail(reason="create() deletes the whole folder, whatever else lies in it", strict=True)
 def test_force_deletes_nothing_that_is_the_users(tiny_encoder, toy_csv, tmp_path):
     """A file that somebody put into a run (notes, or the data itself) survives --force."""
     run = quick(toy_csv, tmp_path / "run", tiny_encoder)

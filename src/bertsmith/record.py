@@ -104,9 +104,11 @@ def write_predictions(
         pq.write_table(pa.concat_tables(tables, promote_options="default"), temporary)
 
 
-def write_scores(run: RunFolder, scores: Mapping[str, Any]) -> None:
-    """Write scores.json, the contract for scripts; it carries the number of its format."""
-    write_json(run.scores, {"format": FORMAT, **scores})
+def write_scores(run: RunFolder, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Write scores.json, the contract for scripts, with the number of its format; return what it holds."""
+    numbered = {"format": FORMAT, **scores}
+    write_json(run.scores, numbered)
+    return numbered
 
 
 def data_summary(examples: Examples, splits: Splits) -> dict[str, Any]:

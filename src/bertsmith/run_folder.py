@@ -83,6 +83,22 @@ class RunFolder:
         """True when the run came to its end."""
         return self.manifest.is_file()
 
+    def clear(self) -> None:
+        """Remove what a run wrote, and nothing else that lies in the folder."""
+        for path in (
+            self.manifest,
+            self.recipe,
+            self.data,
+            self.split,
+            self.findings,
+            self.history,
+            self.scores,
+            self.predictions,
+        ):
+            path.unlink(missing_ok=True)
+        for folder in (self.model, self.baselines, self.scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def finish(self) -> None:
         """Clear the scratch folder and seal the run with its manifest."""
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -117,10 +133,12 @@ def create(path: Path, *, force: bool) -> RunFolder:
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             _check_replaceable(run, force=force)
-            shutil.rmtree(path)
+            run.clear()
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written to: {error.strerror}.", tip="Choose another --out.") from error
+        raise UsageError(
+            f"{path}: cannot be written to: {error.strerror or error}.", tip="Choose another --out."
+        ) from error
     return run
 
 
@@ -134,9 +152,11 @@ def open_run(path: Path) -> RunFolder:
     if not path.is_dir():
         raise UsageError(f"{path}: no such run folder.", tip="A run is what `bertsmith train DATA --out RUN` makes.")
     if not run.is_whole:
-        why = "the run did not come to its end" if run.recipe.is_file() else "this is no run of bertsmith"
+        begun = run.recipe.is_file()
+        state = "the run did not come to its end" if begun else "this is no run of bertsmith"
         raise UsageError(
-            f"{path}: {why} (no manifest.json).", tip="Train it again: bertsmith train DATA --out RUN --force"
+            f"{path}: {state} (no manifest.json).",
+            tip="Train it again: bertsmith train DATA --out RUN --force" if begun else "Is it the right folder?",
         )
     return run
 

@@ -96,8 +96,8 @@ def model(listener: Listener, parameters: Parameters, recipe: Recipe) -> None:
     batch = settings.batch_size * settings.accumulate
     listener.tell(
         "",
-        f"up to {settings.epochs} epochs, batch {batch}, learning rate {settings.learning_rate:g}, "
-        f"{settings.precision} on {recipe.run.device}, {recipe.run.threads} threads",
+        f"up to {_some(settings.epochs, 'epoch')}, batch {batch}, learning rate {settings.learning_rate:g}, "
+        f"{settings.precision} on {recipe.run.device}, {_some(recipe.run.threads, 'thread')}",
     )
 
 
@@ -110,7 +110,7 @@ def fit(listener: Listener, fitted: Fitted, recipe: Recipe) -> None:
     )
     listener.tell(
         "fit",
-        f"{fitted.epochs} epochs{best}; {fitted.examples_per_second:.0f} examples/s, "
+        f"{_some(fitted.epochs, 'epoch')}{best}; {fitted.examples_per_second:.0f} examples/s, "
         f"{fitted.tokens_per_second:,.0f} tokens/s, {fitted.padding_waste:.0%} padding, "
         f"{fitted.utilisation:.0%} of the machine's peak",
         aside=in_words(fitted.seconds),
@@ -151,3 +151,7 @@ def done(listener: Listener, run: RunFolder, scores: Mapping[str, Any]) -> None:
     listener.tell("run", f"{run.path}", aside=in_words(scores["seconds"]["total"]))
     listener.tell("", f"model in {run.model}, scores in {run.scores}")
     listener.tell("", f'try it: bertsmith predict {run.path} "your text"')
+
+
+def _some(count: int | str, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

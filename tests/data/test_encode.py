@@ -13,7 +13,8 @@ from bertsmith.data import encode
 from bertsmith.data.encode import TokenEncoder, show_tokens
 
 words = st.lists(
-    st.sampled_from(["good", "bad", "the", "film", "was", "unfathomable", "é", "你好", "😀", "x-y", "!", "NA", "null"]), max_size=40
+    st.sampled_from(["good", "bad", "the", "film", "was", "unfathomable", "é", "你好", "😀", "x-y", "!", "NA", "null"]),
+    max_size=40,
 ).map(" ".join)
 
 

@@ -21,5 +21,34 @@ VERBS = {
     "predict": "Answer texts, or the rows of a file.",
     "models": "List known encoders: size, speed on this machine, when to take which.",
 }
+_USAGE = {
+    "check": "DATA [OPTIONS]",
+    "train": "DATA --out RUN [OPTIONS]",
+    "evaluate": "RUN [DATA] [OPTIONS]",
+    "predict": "RUN [TEXT... | --in FILE --out FILE] [OPTIONS]",
+    "models": "[OPTIONS]",
+}
+_EXAMPLES = {
+    "check": ("check reviews.csv", 'check --show-tokens "unfathomable"'),
+    "train": (
+        "train reviews.csv --out runs/reviews",
+        "train reviews.csv --out runs/b --epochs 5 --metric accuracy",
+        "train --recipe runs/reviews/recipe.toml --out runs/again",
+    ),
+    "evaluate": ("evaluate runs/reviews", "evaluate runs/reviews newer.csv"),
+    "predict": (
+        'predict runs/reviews "Not bad, but not great either."',
+        "predict runs/reviews --in new.csv --out answers.csv --scores",
+        "predict runs/reviews - --json < texts.txt",
+    ),
+    "models": ("models",),
+}
 for _place, (_verb, _help) in enumerate(VERBS.items()):
-    app.command(f"bertsmith.cli.{_verb}:{_verb}", name=_verb, help=_help, sort_key=_place)
+    app.command(
+        f"bertsmith.cli.{_verb}:{_verb}",
+        name=_verb,
+        help=_help,
+        usage=f"Usage: bertsmith {_verb} {_USAGE[_verb]}",
+        help_epilogue="\n\n".join(("Examples:", *(f"bertsmith {_line}" for _line in _EXAMPLES[_verb]))),
+        sort_key=_place,
+    )

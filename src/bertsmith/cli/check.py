@@ -32,12 +32,7 @@ def check(
     ] = None,
     json: Annotated[bool, Parameter(negative=(), help="Print the findings as JSON.")] = False,
 ) -> int:
-    """Say whether DATA is fit to learn from; exit 1 when it is not.
-
-    Examples:
-        bertsmith check reviews.csv
-        bertsmith check --show-tokens "unfathomable"
-    """
+    """Say whether DATA is fit to learn from; exit 1 when it is not."""
     settings = recipe_of(flags, file=recipe)
     source = data or settings.read.data
     if show_tokens is not None:

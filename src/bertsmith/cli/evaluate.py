@@ -30,10 +30,6 @@ def evaluate(
     """Show how good RUN is: on its test rows, or on your file.
 
     The run's own test rows were scored once, at its end; those scores are shown again.
-
-    Examples:
-        bertsmith evaluate runs/reviews
-        bertsmith evaluate runs/reviews newer.csv
     """
     from bertsmith.pipeline import evaluate as evaluate_pipeline
 

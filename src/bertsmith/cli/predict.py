@@ -45,13 +45,7 @@ def predict(  # noqa: PLR0913 - one parameter a flag
     threads: Annotated[str, Parameter(help="CPU threads; auto takes what this process may use.")] = "auto",
     json: Annotated[bool, Parameter(negative=(), help="Print one JSON object a line.")] = False,
 ) -> int:
-    """Answer texts, or the rows of a file.
-
-    Examples:
-        bertsmith predict runs/reviews "Not bad, but not great either."
-        bertsmith predict runs/reviews --in new.csv --out answers.csv --scores
-        cat texts.txt | bertsmith predict runs/reviews - --json
-    """
+    """Answer texts, or the rows of a file."""
     from bertsmith.recipe import Recipe
 
     settings = Recipe().changed(

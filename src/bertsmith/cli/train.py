@@ -24,13 +24,7 @@ def train(
     force: Annotated[bool, Parameter(negative=(), help="Replace a run that is already at --out.")] = False,
     json: Annotated[bool, Parameter(negative=(), help="Print the scores as JSON.")] = False,
 ) -> int:
-    """Learn from DATA and write everything to RUN.
-
-    Examples:
-        bertsmith train reviews.csv --out runs/reviews
-        bertsmith train reviews.csv --out runs/b --epochs 5 --metric accuracy
-        bertsmith train --recipe runs/reviews/recipe.toml --out runs/again
-    """
+    """Learn from DATA and write everything to RUN."""
     settings = recipe_of(flags, file=recipe)
     if out is None:
         raise UsageError("--out is missing: it says where the run is written.", tip="bertsmith train DATA --out RUN")

@@ -97,7 +97,9 @@ def _near_path(path: Path) -> str:
         names = [each.name for each in folder.iterdir()]
     except OSError:
         return ""
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    # An equal ending alone makes no two names alike.
+    alike = difflib.get_close_matches(path.stem, {Path(name).stem for name in names}, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(path.name, [name for name in names if Path(name).stem in alike], n=1, cutoff=0.6)
     return (
         f"Did you mean '{folder / near[0]}'?"
         if near

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.data.encode import Encoded
+from bertsmith.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -21,11 +22,22 @@ TOKEN_BUDGET = 2048
 
 
 def pick_device(name: str) -> torch.device:
-    """Turn the setting `device` into a torch device; auto takes CUDA, then MPS, then the CPU."""
+    """Turn the setting `device` into a torch device; auto takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: The device is not there.
+    """
     import torch
 
     if name != "auto":
-        return torch.device(name)
+        device = torch.device(name)
+        found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type, 1)
+        if (device.index or 0) >= found:
+            raise UsageError(
+                f"the device '{name}' is not there: torch {torch.__version__} sees {found} of type {device.type}.",
+                tip="Use --device auto, or --device cpu.",
+            )
+        return device
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

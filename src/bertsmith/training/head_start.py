@@ -45,7 +45,7 @@ class ProbeRows:
     weights: Array
 
 
-def probe_weights(  # noqa: PLR0913 - what is learned from, the shape of the layer, and how hard to learn
+def probe_weights(
     task: Task, rows: ProbeRows, *, outputs: int, intercept: bool, seed: int, strength: float = STRENGTHS[0]
 ) -> tuple[Array, Array]:
     """Fit a probe and give it as the weight and bias of a linear layer on the raw features.
@@ -63,7 +63,8 @@ def probe_weights(  # noqa: PLR0913 - what is learned from, the shape of the lay
         training row are zero, their bias that of the least probable class.
     """
     features = rows.features
-    scale = np.maximum(features.std(axis=0), 1e-6)
+    scale = features.std(axis=0)
+    scale[scale < 1e-6] = 1.0
     centre = features.mean(axis=0) if intercept else np.zeros_like(scale)
     model = task.classifier(strength=strength, seed=seed)
     model.set_params(fit_intercept=intercept)

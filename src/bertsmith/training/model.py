@@ -75,8 +75,9 @@ def build(task: Task, encoder: Encoder, labels: LabelSet, *, dropout: float | No
                 str(encoder.folder), config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
             )
         except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
             raise EncoderError(
-                f"{encoder.folder}: transformers cannot load it as a {task.name} model: {error}",
+                f"{encoder.folder}: transformers cannot load it as a {task.name} model: {reason}",
                 tip="Any encoder that transformers' AutoModelForSequenceClassification knows can be used.",
             ) from error
     model.config.architectures = [type(model).__name__]
