@@ -191,7 +191,7 @@ def test_no_page_knows_the_machine_it_was_written_on(name):
 def test_flags_in_running_text_exist(name, generate):
     """A flag that is named alone belongs to some verb, or to pip."""
     known = {flag for verb in generate.verbs() for flag in re.findall(r"--[a-z-]+", generate.help_of(verb))}
-    known |= {"--help", "--version", "--index-url"}
+    known |= {"--help", "--version"}
     assert set(re.findall(r"`(--[a-z][a-z-]+)", FENCE.sub("", page(name)))) - known == set()
 
 
