@@ -17,7 +17,7 @@ FLOORS = (
     ("inference",),
     ("training",),
     ("baselines",),
-    ("evaluation", "scoring", "report"),
+    ("evaluation", "rungs", "scoring", "report"),
     ("record", "telling"),
     ("pipeline",),
     ("api",),

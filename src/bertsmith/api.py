@@ -79,13 +79,23 @@ def _data(data: Any, recipe: Recipe) -> Any:
     return (recipe.read.data or None) if data is None else data
 
 
-def load(run: str | Path, *, device: str = "auto") -> Predictor:
+def load(run: str | Path, *, device: str = "auto", rung: str = "") -> Predictor:
     """Load the model of a run (or a model folder), verified.
 
+    Args:
+        run: A run, or the model folder of one.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        rung: `majority`, `tfidf` or `frozen`: take this cheap model of the run's ladder instead.
+
     Raises:
+        UsageError: There is no such run or rung.
         BundleError: It is incomplete, was changed, or is none.
         MissingExtraError: torch or transformers is not installed.
     """
+    if rung:
+        from bertsmith.rungs import load_rung
+
+        return load_rung(Path(run), rung, device=device)
     from bertsmith.inference.predictor import load as load_bundle
 
     return load_bundle(Path(run), device=device)

@@ -27,6 +27,7 @@ PREDICT_FLAGS = (
     "--text-pair",
     "--encoding",
     "--threads",
+    "--rung",
     "--help",
 )
 """Flags of the one verb whose arguments may begin with hyphens."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from bertsmith.cli.console import listener, print_json
 from bertsmith.errors import UsageError
 from bertsmith.examples import Prediction
+
+if TYPE_CHECKING:
+    from bertsmith.inference.predictor import Predictor
+    from bertsmith.recipe import Recipe
 
 
 def predict(  # noqa: PLR0913 - one parameter a flag
@@ -43,6 +48,9 @@ def predict(  # noqa: PLR0913 - one parameter a flag
     scores: Annotated[bool, Parameter(negative=(), help="Give the probability of every label.")] = False,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[str, Parameter(help="CPU threads; auto takes what this process may use.")] = "auto",
+    rung: Annotated[
+        str, Parameter(help="Answer with a cheap model of the ladder: majority, tfidf, frozen.", show_default=False)
+    ] = "",
     json: Annotated[bool, Parameter(negative=(), help="Print one JSON object a line.")] = False,
 ) -> int:
     """Answer texts, or the rows of a file."""
@@ -52,16 +60,17 @@ def predict(  # noqa: PLR0913 - one parameter a flag
         {"text": text, "encoding": encoding, "device": device, "threads": threads}, shown=lambda name: f"--{name}"
     )
     show = _Show(as_json=json, scores=scores)
+    load = partial(_load, run, settings, rung)
     if in_ == "-":
         in_, texts = None, ("-", *texts)
     if in_ is None:
         _check_no_file(texts, out)
-        show.all(list(_answers(run, settings, list(_read_texts(texts)), text_pair)))
+        show.all(list(_answers(load, list(_read_texts(texts)), text_pair)))
         return 0
     if texts:
         raise UsageError(f"give texts or --in, not both. Got --in {in_} and the text {texts[0][:40]!r}.")
     pair = {"text_pair": text_pair[0]} if text_pair else {}
-    return _predict_file(run, Path(in_), out, settings.changed(pair), show)
+    return _predict_file(load, Path(in_), out, settings.changed(pair), show)
 
 
 class _Show:
@@ -95,14 +104,18 @@ def as_object(text: str, answer: Prediction, *, scores: bool) -> dict[str, Any]:
     return line | {"scores": answer.scores} if scores else line
 
 
-def _answers(run: Path, settings: Any, texts: list[str], pairs: list[str] | None) -> Iterator[tuple[str, Prediction]]:
+def _answers(
+    load: Callable[[], Predictor], texts: list[str], pairs: list[str] | None
+) -> Iterator[tuple[str, Prediction]]:
     if not texts:
         raise UsageError("no text to answer.", tip='bertsmith predict RUN "text", or --in FILE, or - for stdin.')
-    predictor = _load(run, settings)
+    predictor = load()
     return zip(texts, predictor.predict(texts, pairs), strict=True)
 
 
-def _predict_file(run: Path, source: Path, target: Path | None, settings: Any, show: _Show) -> int:
+def _predict_file(
+    load: Callable[[], Predictor], source: Path, target: Path | None, settings: Recipe, show: _Show
+) -> int:
     from bertsmith.data.files import open_batches
     from bertsmith.scoring.files import answer_batches, score_file
     from bertsmith.scoring.writers import check_ending
@@ -110,7 +123,7 @@ def _predict_file(run: Path, source: Path, target: Path | None, settings: Any, s
     file = open_batches(source, encoding=settings.read.encoding)
     if target is not None:
         check_ending(target)
-    predictor = _load(run, settings)
+    predictor = load()
     voice = listener(json_output=show.as_json)
     if target is None:
         for part in answer_batches(predictor, file, settings=settings.read, source=str(source)):
@@ -135,7 +148,7 @@ def _predict_file(run: Path, source: Path, target: Path | None, settings: Any, s
     return 0
 
 
-def _load(run: Path, settings: Any) -> Any:
+def _load(run: Path, settings: Recipe, rung: str) -> Predictor:
     from bertsmith import threads
     from bertsmith.encoders import require
     from bertsmith.run_folder import open_run
@@ -147,10 +160,10 @@ def _load(run: Path, settings: Any) -> Any:
     threads.limit_libraries(number)
     import torch
 
-    from bertsmith.inference.predictor import load
+    from bertsmith.api import load
 
     torch.set_num_threads(number)
-    return load(run, device=settings.run.device)
+    return load(run, device=settings.run.device, rung=rung)
 
 
 def _read_texts(texts: tuple[str, ...]) -> Iterator[str]:

@@ -49,4 +49,5 @@ def verdict(versus: Mapping[str, Comparison]) -> str:
     if not versus:
         return ""
     best = min(versus.values(), key=lambda each: each.accuracy.value)
-    return best.sentence
+    cheaper = "" if best.verdict == "better" else f"; the cheaper model is kept, use it with --rung {best.name}"
+    return best.sentence + cheaper

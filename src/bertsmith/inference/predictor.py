@@ -41,7 +41,7 @@ class Predictor:
     info: BundleInfo
     task: Task
     tokens: TokenEncoder
-    model: PreTrainedModel
+    model: PreTrainedModel | Any
 
     @property
     def labels(self) -> LabelSet:
@@ -74,7 +74,7 @@ class Predictor:
 
     def encode(self, texts: Texts, pairs: Texts | None = None) -> Encoded:
         """Turn texts into token ids, cut to the model's max length."""
-        _refuse_wrong_texts(texts, pairs, wants_pairs=self.info.pair)
+        check_texts(texts, pairs, wants_pairs=self.info.pair)
         return self.tokens.encode(texts, pairs)
 
     def logits_of(
@@ -108,7 +108,12 @@ def load(folder: Path, *, device: str = "auto") -> Predictor:
     return Predictor(info=info, task=task, tokens=tokens, model=model)
 
 
-def _refuse_wrong_texts(texts: Texts, pairs: Texts | None, *, wants_pairs: bool) -> None:
+def check_texts(texts: Texts, pairs: Texts | None, *, wants_pairs: bool) -> None:
+    """Refuse what is no list of texts, or no pairs where pairs are due.
+
+    Raises:
+        UsageError: It says which entry is wrong, and how.
+    """
     if isinstance(texts, str):
         raise UsageError(
             f"texts must be a list of strings. Got the string {texts[:40]!r} instead.", tip="Write [text]."
