@@ -24,7 +24,24 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from measuring import machine, say
 
 WORDS = [
-    f"{a}{b}" for a in ("ba", "ke", "li", "mo", "nu", "pra", "ste", "tri") for b in ("lo", "men", "rik", "sa", "vot")
+    *(
+        "the",
+        "film",
+        "room",
+        "food",
+        "shop",
+        "app",
+        "was",
+        "is",
+        "good",
+        "bad",
+        "slow",
+        "great",
+        "late",
+        "cold",
+        "warm",
+    ),
+    *("staff", "price", "service", "we", "it", "not", "very", "and", "but", "loved", "hated", "again", "never", "fine"),
 ]
 PEAK = """
 import resource, sys
@@ -36,13 +53,13 @@ sys.exit(code)
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """Write rows of 4 to 16 words."""
+    """Write rows of 3 to 9 words."""
     generator = random.Random(1)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["number", "text"])
         for number in range(rows):
-            writer.writerow([number, " ".join(generator.choices(WORDS, k=generator.randint(4, 16)))])
+            writer.writerow([number, " ".join(generator.choices(WORDS, k=generator.randint(3, 9)))])
 
 
 def predict(run: str, source: Path, target: Path) -> dict[str, float]:
