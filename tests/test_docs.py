@@ -256,7 +256,7 @@ def test_scores_are_documented():
         (("predictions.parquet",), "record.py", "write_predictions"),
         (("findings.json and check --json",), "findings.py", "as_json"),
         (("findings.json and check --json",), "cli/check.py", "check"),
-        (("evaluate --json",), "pipeline.py", "evaluate"),
+        (("evaluate --json",), "rescore.py", "evaluate"),
         (("predict --json",), "cli/predict.py", "as_object"),
         (("predict --json",), "cli/predict.py", "_predict_file"),
         (("manifest.json",), "atomic.py", "write_manifest"),

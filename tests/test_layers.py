@@ -19,7 +19,7 @@ FLOORS = (
     ("baselines",),
     ("evaluation", "rungs", "scoring", "report"),
     ("record", "telling"),
-    ("pipeline",),
+    ("pipeline", "rescore"),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -31,10 +31,10 @@ def evaluate(
 
     The run's own test rows were scored once, at its end; those scores are shown again.
     """
-    from bertsmith.pipeline import evaluate as evaluate_pipeline
+    from bertsmith.rescore import evaluate as evaluate_run
 
     settings = recipe_of(flags, file=None)
-    scores = evaluate_pipeline(run, data, recipe=settings, listener=listener(json_output=json))
+    scores = evaluate_run(run, data, recipe=settings, listener=listener(json_output=json))
     if json:
         print_json(scores)
         return 0
