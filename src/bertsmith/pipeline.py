@@ -285,7 +285,9 @@ def _build(prepared: Prepared, recipe: Recipe) -> PreTrainedModel:
     torch.set_num_threads(int(recipe.run.threads))
     transformers.set_seed(recipe.run.seed)
     dropout = None if recipe.fit.dropout == "auto" else recipe.fit.dropout
-    model = build(prepared.task, prepared.known_encoder, prepared.labels, dropout=dropout)
+    model = build(
+        prepared.task, prepared.known_encoder, prepared.labels, dropout=dropout, max_length=prepared.max_length
+    )
     return model.to(torch.device(recipe.run.device))
 
 

@@ -138,7 +138,8 @@ class Fit(_Stage):
     )
     dropout: Part | Auto = _setting(
         "auto",
-        "Dropout of the encoder and before the head; auto takes what suits the encoder.",
+        "Dropout of the encoder and before the head. auto: the encoder's own, and none inside attention "
+        "where texts may have 128 tokens or more.",
         must="a share of at least 0 and below 1, or auto",
         usual="0.1",
     )

@@ -229,3 +229,13 @@ def test_the_task_is_learned(tiny_encoder, tmp_path):
                  listener=Silent())  # fmt: skip
     assert fitted.best_metric is not None
     assert fitted.best_metric >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("max_length", "dropout", "inside", "around"), [(64, None, 0.1, 0.1), (128, None, 0.0, 0.1), (512, 0.2, 0.2, 0.2)]
+)
+def test_long_texts_have_no_dropout_inside_attention(tiny_encoder, max_length, dropout, inside, around):
+    """From 128 tokens on the encoder's own dropout is kept everywhere but there; a dropout that was asked for holds."""
+    encoder = encoders.find(str(tiny_encoder))
+    config = build(SingleLabel(), encoder, LABELS, dropout=dropout, max_length=max_length).config
+    assert (config.attention_probs_dropout_prob, config.hidden_dropout_prob) == (inside, around)
