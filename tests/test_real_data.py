@@ -9,7 +9,7 @@ import pytest
 
 import bertsmith
 
-pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
+pytestmark = [pytest.mark.shared_data, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_banking77_reaches_its_mark(shared_data, tmp_path):
