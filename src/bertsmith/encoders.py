@@ -43,7 +43,6 @@ class KnownEncoder:
         inner: Width of the feed-forward part.
         learning_rate: A sane highest learning rate.
         note: When to take it.
-        dropout: Dropout to fine-tune with; None keeps the encoder's own.
     """
 
     name: str
@@ -54,7 +53,6 @@ class KnownEncoder:
     inner: int
     learning_rate: float
     note: str
-    dropout: float | None = None
 
 
 KNOWN: dict[str, KnownEncoder] = {

@@ -168,7 +168,7 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     recipe = _resolved(recipe, prepared, data)
     model = _build(prepared, recipe)
     run = run_folder.create(out, force=force)
-    record.write_prepared(run, prepared.examples, labels, prepared.splits, prepared.findings, recipe)
+    fingerprint = record.write_prepared(run, prepared.examples, labels, prepared.splits, prepared.findings, recipe)
 
     with clock.stage("encode"):
         sides = _encode(prepared, run)
@@ -192,7 +192,7 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
         fitted = _fit(model, sides, task=task, recipe=recipe, run=run, listener=listener)
         telling.fit(listener, fitted, recipe)
     with clock.stage("bundle"):
-        info = _info(prepared, recipe)
+        info = _info(prepared, recipe, fingerprint)
         bundle.save(run.model, model, prepared.known_encoder.transformers_tokenizer(), info=info)
     with clock.stage("evaluate"):
         answered = _answer(run, sides, recipe, listener)
@@ -259,7 +259,9 @@ def _resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
     )
     paths = {"data": str(data) if isinstance(data, str | Path) else ""}
     paths |= {name: getattr(recipe.read, name) for name in ("validation", "test")}
-    paths |= {"encoder": recipe.fit.encoder} if Path(recipe.fit.encoder).is_dir() else {}
+    # A folder is what `find` took for one: a folder called like an encoder changes nothing.
+    is_folder = prepared.known_encoder.folder == Path(recipe.fit.encoder)
+    paths |= {"encoder": recipe.fit.encoder} if is_folder else {}
     return found.changed({name: str(Path(path).resolve()) for name, path in paths.items() if path})
 
 
@@ -332,7 +334,7 @@ def _answer(run: RunFolder, sides: Mapping[str, Rows], recipe: Recipe, listener:
         }
 
 
-def _info(prepared: Prepared, recipe: Recipe) -> BundleInfo:
+def _info(prepared: Prepared, recipe: Recipe, fingerprint: str) -> BundleInfo:
     columns = {part: name for part, name in prepared.examples.columns.used().items() if part in {"text", "text_pair"}}
     return BundleInfo(
         task=prepared.task.name,
@@ -340,7 +342,7 @@ def _info(prepared: Prepared, recipe: Recipe) -> BundleInfo:
         max_length=prepared.max_length,
         pair="text_pair" in prepared.examples,
         encoder=recipe.fit.encoder,
-        fingerprint=record.data_fingerprint(prepared.examples),
+        fingerprint=fingerprint,
         columns=columns,
         versions=record.versions(),
     )

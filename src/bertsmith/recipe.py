@@ -22,7 +22,6 @@ from pydantic.fields import FieldInfo
 from bertsmith.errors import RecipeError, UsageError
 
 Auto = Literal["auto"]
-SHARE_SIDES = ("train", "validation", "calibration", "test")
 
 
 def _setting(default: Any, text: str, *, must: str, usual: str = "", flag: bool = True, **limits: Any) -> Any:
@@ -36,7 +35,7 @@ def _shares(value: Any) -> Any:
     parts = value.split("/") if isinstance(value, str) else list(value)
     numbers = [float(part) for part in parts]
     total = sum(numbers)
-    if len(numbers) != len(SHARE_SIDES) or min(numbers) < 0 or numbers[0] == 0 or total <= 0:
+    if len(numbers) != 4 or min(numbers) < 0 or numbers[0] == 0 or total <= 0:
         msg = "four shares are needed"
         raise ValueError(msg)
     if not (abs(total - 1) < 1e-6 or abs(total - 100) < 1e-6):
@@ -367,4 +366,4 @@ def _validated(
     return recipe
 
 
-__all__ = ["SHARE_SIDES", "Fit", "Read", "Recipe", "Run", "Setting", "Split", "Text", "settings"]
+__all__ = ["Fit", "Read", "Recipe", "Run", "Setting", "Split", "Text", "settings"]

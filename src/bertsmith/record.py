@@ -53,8 +53,9 @@ def data_fingerprint(examples: Examples) -> str:
 
 def write_prepared(
     run: RunFolder, examples: Examples, labels: LabelSet, splits: Splits, findings: Findings, recipe: Recipe
-) -> None:
-    """Write recipe.toml, data.json, split.parquet and findings.json."""
+) -> str:
+    """Write recipe.toml, data.json, split.parquet and findings.json; return the fingerprint of the data."""
+    fingerprint = data_fingerprint(examples)
     write_text(run.recipe, recipe.dumps())
     counts = {each["values"]: each["counts"] for each in pc.value_counts(examples.column("label")).to_pylist()}
     write_json(
@@ -62,7 +63,7 @@ def write_prepared(
         {
             "format": FORMAT,
             "source": examples.source,
-            "fingerprint": data_fingerprint(examples),
+            "fingerprint": fingerprint,
             "rows": len(examples),
             "columns": examples.columns.used(),
             "labels": {name: counts.get(name, 0) for name in labels.names},
@@ -75,6 +76,7 @@ def write_prepared(
     with replacing(run.split) as temporary:
         pq.write_table(table, temporary)
     write_json(run.findings, {"format": FORMAT, "findings": [each.as_json() for each in findings.items]})
+    return fingerprint
 
 
 def write_predictions(

@@ -18,7 +18,7 @@ def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, labels: int, max_len
 
     Args:
         recipe: As the user gave it.
-        encoder: Brings the learning rate and the dropout that suit it.
+        encoder: Brings the learning rate that suits it.
         rows: Training rows.
         labels: Number of labels.
         max_length: Chosen from the training rows.
@@ -27,7 +27,6 @@ def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, labels: int, max_len
 
     fit, run = recipe.fit, recipe.run
     device = pick_device(run.device)
-    known = encoder.known
     changes: dict[str, object] = {
         "max_length": max_length,
         "device": str(device),
@@ -35,8 +34,6 @@ def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, labels: int, max_len
     }
     if fit.learning_rate == "auto":
         changes["learning_rate"] = encoder.learning_rate
-    if fit.dropout == "auto" and known is not None and known.dropout is not None:
-        changes["dropout"] = known.dropout
     if fit.epochs == "auto":
         changes["epochs"] = epochs_for(rows, labels=labels)
     if fit.precision == "auto":

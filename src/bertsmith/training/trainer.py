@@ -106,7 +106,6 @@ class TaskTrainer(Trainer):  # type: ignore[misc] # transformers ships no types
         self._task = task
         self._rows = rows
         self._validate = validate
-        self._width = width
         self.work = Work()
         super().__init__(
             model=model,
