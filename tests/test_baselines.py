@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import skops.io
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
 
 from bertsmith import baselines
 from bertsmith.baselines import Rung, Side, climb, load, save_rungs
 from bertsmith.errors import BundleError
-from bertsmith.tasks import SingleLabel
+from bertsmith.examples import LabelSet
+from bertsmith.tasks import Rows
+from bertsmith.tasks.multi_label import MultiLabel
+from bertsmith.tasks.single_label import SingleLabel
+from bertsmith.tasks.token_labels import TokenLabels
+from tests.tasks import token_rows
+from tests.tasks.made import encoded_of, examples_of, rows_of
 
 Array = np.ndarray[Any, Any]
 WORDS = (("refund", "money", "invoice"), ("late", "parcel", "courier"), ("login", "password", "account"))
@@ -37,7 +45,23 @@ def side(rows: int, *, seed: int, classes: int = 3, noise: float = 0.3) -> Side:
         "cls": (signal + generator.normal(scale=10 * noise, size=(rows, 8))).astype(np.float32),
         "mean": (signal + generator.normal(scale=noise, size=(rows, 8))).astype(np.float32),
     }
-    return Side(pa.chunked_array([texts[: rows // 2], texts[rows // 2 :]]), targets, features=features)
+    return Side(known(texts, targets, classes=max(classes, 3)), features)
+
+
+def known(texts: Any, targets: Array, *, classes: int = 3, pairs: Any = None, weights: Array | None = None) -> Rows:
+    """Make rows of texts (or pairs) whose classes are known."""
+    names = tuple(f"class {target}" for target in range(classes))
+    columns = {"text": texts, "label": [names[target] for target in targets]}
+    columns |= {} if pairs is None else {"text_pair": pairs}
+    weights = np.ones(len(targets)) if weights is None else weights
+    return Rows(examples_of(**columns), encoded_of(len(targets)), targets, weights, LabelSet(names))
+
+
+def retold(side: Side, *, keep_features: bool = True, **changes: Any) -> Side:
+    """Make the same side with other texts, targets or weights."""
+    rows = side.rows
+    parts = {"texts": rows.examples.column("text").to_pylist(), "targets": rows.targets, "weights": rows.weights}
+    return Side(known(**{**parts, **changes}), side.features if keep_features else {})
 
 
 def sides() -> dict[str, Side]:
@@ -58,7 +82,7 @@ def accuracy(rung: Rung, targets: Array) -> float:
 
 def test_each_rung_learns_what_it_can(rungs: list[Rung]) -> None:
     """Majority stays at the largest share; words and features tell the labels of unseen rows."""
-    targets = sides()["test"].targets
+    targets = sides()["test"].rows.targets
     assert [rung.name for rung in rungs] == ["majority", "tfidf", "frozen"]
     majority, tfidf, frozen = (accuracy(rung, targets) for rung in rungs)
     assert majority == pytest.approx(1 / 3)
@@ -79,8 +103,8 @@ def test_details_and_seconds_say_what_was_done(rungs: list[Rung]) -> None:
     majority, tfidf, frozen = rungs
     vocabulary = tfidf.model.pipeline["tfidf"].vocabulary_
     strength = tfidf.model.pipeline["classify"].C
-    assert majority.detail == "label shares of the train rows"
-    assert tfidf.detail == f"1-2-grams, {len(vocabulary)} features, C={strength:g}"
+    assert majority.detail == "the same for every row, from the train rows"
+    assert tfidf.detail == f"1-2-grams, {len(vocabulary):,} features, C={strength:g}"
     assert frozen.detail == f"mean pooling, C={frozen.model.pipeline['classify'].C:g}"
     assert 0 < tfidf.seconds < 100 < frozen.seconds < 200
 
@@ -109,9 +133,9 @@ def test_the_strength_is_the_best_on_the_validation_rows() -> None:
     scaler = frozen.model.pipeline["scale"]
 
     def by(strength: float) -> float:
-        model = SingleLabel().classifier(strength=strength, seed=17)
-        model.fit(scaler.transform(noisy["train"].features[view]), noisy["train"].targets)
-        return float(model.score(scaler.transform(validation.features[view]), validation.targets))
+        model = LogisticRegression(C=strength, max_iter=1000, random_state=17)
+        model.fit(scaler.transform(noisy["train"].features[view]), noisy["train"].rows.targets)
+        return float(model.score(scaler.transform(validation.features[view]), validation.rows.targets))
 
     scores = {strength: by(strength) for strength in baselines.FROZEN_STRENGTHS}
     assert len(set(scores.values())) > 1
@@ -141,7 +165,7 @@ def test_labels_without_train_rows_have_probability_zero() -> None:
 
 def test_weights_move_the_majority() -> None:
     """The prior is that of the weighted rows."""
-    train = dataclasses.replace(side(3, seed=1), weights=np.array([1.0, 2.0, 1.0]))
+    train = retold(side(3, seed=1), weights=np.array([1.0, 2.0, 1.0]))
     majority = climb(SingleLabel(), {"train": train, "test": side(2, seed=2)}, outputs=3, seed=17)[0]
     np.testing.assert_allclose(majority.probabilities, [[0.25, 0.5, 0.25]] * 2)
 
@@ -149,20 +173,20 @@ def test_weights_move_the_majority() -> None:
 def test_weights_reach_the_learned_rungs() -> None:
     """Rows of weight 0 teach nothing: the answers are those of the other rows alone."""
     train = side(120, seed=1)
-    flipped = dataclasses.replace(train, targets=(train.targets + (np.arange(120) < 60)) % 3)
-    weighted = dataclasses.replace(flipped, weights=(np.arange(120) >= 60).astype(np.float64))
+    flipped = retold(train, targets=(train.rows.targets + (np.arange(120) < 60)) % 3)
+    weighted = retold(flipped, weights=(np.arange(120) >= 60).astype(np.float64))
     test = side(60, seed=3)
     for rung in climb(SingleLabel(), {"train": weighted, "test": test}, outputs=3, seed=17)[1:]:
-        assert accuracy(rung, test.targets) > 0.9
+        assert accuracy(rung, test.rows.targets) > 0.9
 
 
 def test_rungs_without_anything_to_learn_from_are_left_out() -> None:
     """No features, no frozen rung; no words, no TF-IDF; one label, only the majority."""
     plain = {name: dataclasses.replace(each, features={}) for name, each in sides().items()}
     assert [rung.name for rung in climb(SingleLabel(), plain, outputs=3, seed=1)] == ["majority", "tfidf"]
-    empty = {name: dataclasses.replace(each, texts=[""] * len(each)) for name, each in sides().items()}
+    empty = {name: retold(each, texts=[""] * len(each)) for name, each in sides().items()}
     assert [rung.name for rung in climb(SingleLabel(), empty, outputs=3, seed=1)] == ["majority", "frozen"]
-    single = {name: dataclasses.replace(each, targets=0 * each.targets) for name, each in sides().items()}
+    single = {name: retold(each, targets=0 * each.rows.targets) for name, each in sides().items()}
     assert [rung.name for rung in climb(SingleLabel(), single, outputs=3, seed=1)] == ["majority"]
 
 
@@ -170,22 +194,25 @@ def test_rungs_without_anything_to_learn_from_are_left_out() -> None:
 def test_texts_without_spaces_are_read_by_characters(words: tuple[str, ...]) -> None:
     """Scripts that write no spaces, and texts without words, are learned from their characters."""
     given = {
-        name: Side([f"{words[target]}。" for target in each.targets], each.targets) for name, each in sides().items()
+        name: retold(each, texts=[f"{words[target]}。" for target in each.rows.targets], keep_features=False)
+        for name, each in sides().items()
     }
     tfidf = climb(SingleLabel(), given, outputs=3, seed=17)[1]
     assert tfidf.detail.startswith("1-3-grams of characters, ")
-    assert accuracy(tfidf, given["test"].targets) == 1
+    assert accuracy(tfidf, given["test"].rows.targets) == 1
 
 
 def test_both_texts_of_a_pair_are_read() -> None:
     """Where only the second text tells the label, TF-IDF finds it; a missing one is an empty text."""
     given = {
-        name: dataclasses.replace(each, texts=pa.chunked_array([["same"] * len(each)]), pairs=each.texts, features={})
+        name: retold(
+            each, texts=["same"] * len(each), pairs=each.rows.examples.column("text").to_pylist(), keep_features=False
+        )
         for name, each in sides().items()
     }
     tfidf = climb(SingleLabel(), given, outputs=3, seed=17)[1]
-    assert accuracy(tfidf, given["test"].targets) > 0.95
-    lists = tfidf.model.predict_proba(["same"] * 60, given["test"].pairs.to_pylist())
+    assert accuracy(tfidf, given["test"].rows.targets) > 0.95
+    lists = tfidf.model.predict_proba(["same"] * 60, given["test"].rows.examples.column("text_pair").to_pylist())
     assert np.array_equal(lists, tfidf.probabilities)
     nothing = pa.chunked_array([pa.array([None], pa.string())])
     assert np.array_equal(tfidf.model.predict_proba(["same"], nothing), tfidf.model.predict_proba(["same"], [""]))
@@ -193,11 +220,11 @@ def test_both_texts_of_a_pair_are_read() -> None:
 
 def test_large_train_sides_are_sampled_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit a seeded sample is learned from, and the detail tells."""
-    monkeypatch.setattr(baselines, "MAX_ROWS", 60)
+    monkeypatch.setattr(baselines, "MAX_UNITS", 60)
     given = sides()
     rungs = climb(SingleLabel(), given, outputs=3, seed=17)
     assert all(rung.detail.endswith(", 60 of 120 train rows") for rung in rungs)
-    assert accuracy(rungs[1], given["test"].targets) > 0.9
+    assert accuracy(rungs[1], given["test"].rows.targets) > 0.9
     again = climb(SingleLabel(), given, outputs=3, seed=17)
     assert [rung.detail for rung in again] == [rung.detail for rung in rungs]
 
@@ -238,6 +265,75 @@ def test_a_stored_rung_answers_the_same(rungs: list[Rung], tmp_path: Path) -> No
 def test_the_vocabulary_has_plain_integers(rungs: list[Rung]) -> None:
     """No place in the vocabulary is a numpy integer, which skops would take seconds over."""
     assert {type(place) for place in rungs[1].model.pipeline["tfidf"].vocabulary_.values()} == {int}
+
+
+def words_side(count: int, *, seed: int) -> Side:
+    """Sentences whose words tell their tags, all but `may`, and a feature for each tag."""
+    generator = np.random.default_rng(seed)
+    tags = {"Ann": "B-PER", "Rome": "B-LOC", "runs": "O", "to": "O", "may": "O"}
+    sentences = [generator.choice(list(tags), generator.integers(2, 7)).tolist() for _ in range(count)]
+    given = [
+        [tags[word] if word != "may" or generator.random() < 0.7 else "B-PER" for word in each] for each in sentences
+    ]
+    rows = token_rows.rows_of(token_rows.examples_of(given, sentences))
+    noise = generator.normal(scale=0.3, size=(len(rows.targets), 3))
+    return Side(rows, {"token": (np.eye(3)[rows.targets] + noise).astype(np.float32)})
+
+
+def test_the_words_rung_gives_each_word_its_most_frequent_tag(tmp_path: Path) -> None:
+    """Counted by hand over the train rows; a word that never occurred there gets the most frequent tag of all."""
+    given = {name: words_side(40, seed=seed) for seed, name in enumerate(("train", "validation", "test"))}
+    rungs = climb(TokenLabels(), given, outputs=3, seed=17)
+    assert [rung.name for rung in rungs] == ["majority", "words", "frozen"]
+    words, _ = TokenLabels().unit_texts(given["train"].rows)
+    seen: dict[str, Counter[int]] = {}
+    for word, target in zip(list(words), given["train"].rows.targets.tolist(), strict=True):
+        seen.setdefault(str(word), Counter())[target] += 1
+    assert len(seen["may"]) == 2
+    most = {word: found.most_common(1)[0][0] for word, found in seen.items()}
+    asked, _ = TokenLabels().unit_texts(given["test"].rows)
+    assert rungs[1].probabilities.argmax(axis=1).tolist() == [most[str(word)] for word in list(asked)]
+    overall = Counter(given["train"].rows.targets.tolist()).most_common(1)[0][0]
+    assert rungs[1].model.predict_proba(["never"]).argmax() == overall
+
+    save_rungs(rungs, tmp_path)
+    for rung in rungs:
+        assert np.array_equal(load(tmp_path, rung.name).answer(given["test"]), rung.probabilities)
+    assert [rung.holds_words for rung in rungs] == [False, True, False]
+    assert rungs[2].model.view == "token"
+
+
+def test_taken_rows_keep_the_features_of_their_words() -> None:
+    """Where units are words, taking rows takes their words' features, in the order of the rows."""
+    side = words_side(6, seed=3)
+    units = side.rows.encoded.units
+    taken = side.take(np.array([4, 1]))
+    expected = [side.features["token"][units[row] : units[row + 1]] for row in (4, 1)]
+    assert np.array_equal(taken.features["token"], np.concatenate(expected))
+    assert len(taken) == 2
+
+
+def labels_side(rows: int, *, seed: int) -> Side:
+    """Texts with one label for each of two topics that occur in them."""
+    generator = np.random.default_rng(seed)
+    gold = generator.random((rows, 2)) < 0.4
+    texts = [" ".join(["please", *(generator.choice(WORDS[place]) for place in np.flatnonzero(row))]) for row in gold]
+    names = [[name for name, there in zip(("late", "money"), row, strict=True) if there] for row in gold]
+    task = MultiLabel()
+    return Side(rows_of(task, examples_of(text=texts, labels=pa.array(names, pa.list_(pa.string())))))
+
+
+def test_decisions_are_tuned_on_calibration_rows_and_no_others() -> None:
+    """Each rung's thresholds are those of its own answers to the calibration rows; without these none is tuned."""
+    task = MultiLabel()
+    given = {name: labels_side(60, seed=seed) for seed, name in enumerate(("train", "validation", "test"))}
+    calibration = labels_side(40, seed=9)
+    rungs = climb(task, {**given, "calibration": calibration}, outputs=2, seed=17)
+    assert [rung.name for rung in rungs] == ["majority", "tfidf"]
+    for rung in rungs:
+        assert rung.decision == task.decide(calibration.rows, rung.model.answer(calibration))
+        assert set(rung.decision["thresholds"]) == {"late", "money"}
+    assert [rung.decision for rung in climb(task, given, outputs=2, seed=17)] == [{}, {}]
 
 
 def test_a_file_with_foreign_types_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as reference
@@ -87,6 +87,7 @@ def test_counts_of_many_resamples_are_measured_one_by_one() -> None:
         assert values.tolist() == [float(each[name]) for each in alone]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(1, 40))
 def test_classification_metrics_of_probabilities_are_those_of_scikit_learn(seed: int, classes: int, rows: int) -> None:
     """Accuracy to log loss, from probabilities, equal scikit-learn's, also where a label never occurs."""

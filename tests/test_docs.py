@@ -18,9 +18,9 @@ import bertsmith
 from bertsmith import errors
 from bertsmith.bundle import BundleInfo
 from bertsmith.cli.app import app
-from bertsmith.evaluation.scores import ClassReport
 from bertsmith.recipe import Recipe, settings
-from bertsmith.tasks.single_label import SingleLabel
+from bertsmith.tasks import ROLES, task_named
+from bertsmith.tasks.spans import SCHEMA, Span
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "bertsmith"
@@ -31,6 +31,8 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`bertsmith ([a-z][^`]*)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+MAKERS = {"Finding": slice(0, 1), "finding_at": slice(0, 0), "_nothing": slice(1, 2)}
+"""What makes findings, and which of its arguments is the kind."""
 
 
 def page(name: str) -> str:
@@ -84,8 +86,8 @@ def finding_kinds() -> set[str]:
     kinds = set()
     for path in [*(SOURCE / "data").rglob("*.py"), *(SOURCE / "tasks").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"Finding", "finding_at"}:
-                given = [each.value for each in node.keywords if each.arg == "kind"] + node.args[:1]
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in MAKERS:
+                given = [each.value for each in node.keywords if each.arg == "kind"] + node.args[MAKERS[node.func.id]]
                 kinds |= {each.value for each in given if isinstance(each, ast.Constant)}
     return kinds
 
@@ -115,7 +117,7 @@ def test_generated_pages_are_fresh(generate):
 def test_every_verb_has_help_and_is_documented(generate):
     """A verb has a sentence of help, a section in the reference and a line in the README with that sentence."""
     verbs = generate.verbs()
-    assert verbs == ["check", "train", "evaluate", "predict", "models"]
+    assert verbs == ["check", "train", "evaluate", "predict", "adapt", "fill", "models"]
     for verb in verbs:
         sentence = str(app[verb].help)
         assert sentence.endswith(".")
@@ -237,16 +239,45 @@ def test_findings_are_documented():
 
 def test_scores_are_documented():
     """Every key of scores.json is in the contract."""
-    keys = {field.name for field in fields(ClassReport)} | set(SingleLabel.metrics)
+    keys: set[str] = set()
     for file, function in (
         ("record.py", "write_scores"), ("record.py", "data_summary"), ("pipeline.py", "_model_summary"),
-        ("evaluation/ladder.py", "ladder_summary"), ("evaluation/scores.py", "as_json"),
+        ("evaluation/ladder.py", "ladder_summary"), ("evaluation/scores.py", "score"),
         ("evaluation/compare.py", "as_json"), ("evaluation/intervals.py", "as_json"), ("training/fit.py", "as_json"),
+        ("long_texts.py", "as_json"), ("tasks/agreement.py", "agreement"), ("pipeline.py", "train"),
+        *((f"tasks/{name}.py", "detail") for name in ("single_label", "multi_label", "ordered", "regression")),
+        ("tasks/single_label.py", "_soft_detail"), ("tasks/token_labels.py", "detail"),
+        ("tasks/token_metrics.py", "views"), ("tasks/answer_detail.py", "answer_detail"),
+        ("tasks/answer_detail.py", "_by"), ("tasks/multi_label.py", "decide"),
     ):  # fmt: skip
         found = keys_of(file, function)
         assert found, (file, function)
         keys |= found
+    keys |= {"label", "precision", "recall", "f1", "support", "exact_match"}
     assert keys - named_in(section("docs/reference/files.md", "scores.json")) == set()
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_tasks_are_documented(name):
+    """Each task has its metrics, its deciding ones and the columns of its answers on their pages."""
+    task = task_named(name)
+    assert f"`{name}`" in page("docs/how-to/read-your-file.md")
+    assert set(task.metrics) - named_in(section("docs/reference/files.md", "scores.json")) == set()
+    row = re.search(
+        rf"^\| `{name}` \| `(\w+)` \| `(\w+)` \| (.*) \|$", page("docs/explanation/metrics.md"), re.MULTILINE
+    )
+    assert row is not None
+    assert (row[1], row[2], *re.findall(r"`(\w+)`", row[3])) == (task.stop_metric, *task.compared)
+    assert set(task.metrics) - named_in(page("docs/explanation/metrics.md")) == set()
+    for title in ("predictions.parquet", "predict --json"):
+        assert set(task.answer_schema().names) - named_in(section("docs/reference/files.md", title)) == set()
+
+
+def test_spans_are_documented():
+    """Every key of a span is in the contract."""
+    assert SCHEMA.names == ["spans", "tags"]
+    keys = {field.name for field in fields(Span)}
+    assert keys - named_in(section("docs/reference/files.md", "predict --json")) == set()
 
 
 @pytest.mark.parametrize(
@@ -257,14 +288,19 @@ def test_scores_are_documented():
         (("findings.json and check --json",), "findings.py", "as_json"),
         (("findings.json and check --json",), "cli/check.py", "check"),
         (("evaluate --json",), "rescore.py", "evaluate"),
-        (("predict --json",), "cli/predict.py", "as_object"),
+        (("predict --json",), "examples.py", "as_json"),
+        (("predict --json",), "tasks/spans.py", "as_json"),
+        (("predict --json",), "tasks/question_answering.py", "as_json"),
         (("predict --json",), "cli/predict.py", "_predict_file"),
+        (("adapt.json and adapt --json",), "masked/adapt.py", "as_json"),
+        (("adapt.json and adapt --json",), "masked/adapt.py", "_record"),
+        (("fill --json",), "masked/fill.py", "as_json"),
         (("manifest.json",), "atomic.py", "write_manifest"),
     ],
 )
 def test_files_are_documented(titles, file, function):
     """Every key of the other files and of --json is in the contract; `format` is told once, above."""
-    keys = keys_of(file, function) - {"format"}
+    keys = keys_of(file, function) - {"format", "python"}  # Python is one of the versions
     text = "".join(section("docs/reference/files.md", title) for title in titles)
     assert keys
     assert keys - named_in(text) == set()

@@ -60,7 +60,7 @@ FILES: dict[str, str | bytes] = {
 }
 HELP = "lists what there is."
 TRAIN_HELP = f"`bertsmith train --help` {HELP}"
-READABLE = "What can be read: .csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, or a folder with one sub-folder a label."
+READABLE = "What can be read: .csv, .tsv, .jsonl, .ndjson, .json, .conll, .conllu, .iob, .iob2, .bio (each also with .gz), .parquet, or a folder with one sub-folder a label."
 NO_MODEL = "A model is RUN/model of a run that came to its end."
 OBJECT = 'Each line is one object, such as {"text": "so good", "label": "positive"}.'
 WEIGHT = "A weight says how much a row counts; 1 is usual. Rename the column if it is no weight."
@@ -99,10 +99,10 @@ CASES: list[tuple[str, int, str, str]] = [
      "Join its parts into one text, or name another column with --text."),
     ("train one.csv --out NEW", 1, "one.csv: column 'label' has one label only, 'yes'. At least two are needed.",
      "Is it the right column? Name another with --label COLUMN."),
-    ("train float.csv --out NEW", 1,
+    ("train float.csv --out NEW --task single-label", 1,
      "float.csv: row 1: label '1.5' in column 'label' is a number with a fraction or a point. "
      "Labels must be classes: names or whole numbers.",
-     'Write classes as 0, 1, 2 (not 1.0), or put ranges into classes such as "low" and "high".'),
+     "Write classes as 0, 1, 2 (not 1.0), or learn the numbers themselves with --task regression."),
     ("train texts2.csv --out NEW", 1,
      "texts2.csv: 2 columns could be the text: 'first' (such as 'this is a long text 0'); "
      "'second' (such as 'this is another text 0').",
@@ -203,7 +203,7 @@ CASES: list[tuple[str, int, str, str]] = [
      "x.xlsx: the ending must be one of .csv, .tsv, .jsonl, .ndjson, .parquet. Got '.xlsx' instead.", ""),
     ("predict nowhere --in good.csv --out x", 2,
      "x: the ending must be one of .csv, .tsv, .jsonl, .ndjson, .parquet. The name has none.", ""),
-    ("predict nowhere --in texts.txt --out x.csv", 2, "texts.txt: the ending '.txt' is not known.", READABLE),
+    ("predict run --in texts.txt --out x.csv", 2, "texts.txt: the ending '.txt' is not known.", READABLE),
     ("predict run --in half.csv --out x.csv", 1, "half.csv: row 5001 (line 5002): 3 cells found, 2 expected (text, label).",
      'A cell that holds the separator or a line end must stand in quotes: "like, this".'),
     ("predict run --in header.csv --out x.csv", 1, "header.csv: no rows, only column names.", "Is it the right file?"),
@@ -221,7 +221,7 @@ CASES: list[tuple[str, int, str, str]] = [
     ("predict run --device tpu text", 2, "'--device' must be auto, cpu, mps, cuda or cuda:N. Got 'tpu' instead.", ""),
     ("predict run --text-pair b -- a", 2, "this model was trained on single texts, so there are no pairs.", ""),
     ("predikt run", 2,
-     'Unknown command "predikt". Did you mean "predict"? Available commands: check, train, evaluate, predict, models.',
+     'Unknown command "predikt". Did you mean "predict"? Available commands: check, train, evaluate, predict, adapt, fill, models.',
      f"`bertsmith --help` {HELP}"),
 ]  # fmt: skip
 

@@ -10,14 +10,15 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "bertsmith"
 FLOORS = (
     ("errors", "clock", "atomic", "listener", "quiet", "threads"),
-    ("findings", "examples", "recipe"),
+    ("findings", "examples", "recipe", "encoded", "words"),
     ("encoders", "flops", "run_folder", "bundle"),
     ("tasks",),
     ("data",),
     ("inference",),
     ("training",),
+    ("masked",),
     ("baselines",),
-    ("evaluation", "rungs", "scoring", "report"),
+    ("evaluation", "long_texts", "rungs", "scoring", "report"),
     ("record", "telling"),
     ("pipeline", "rescore"),
     ("api",),

@@ -334,7 +334,8 @@ def test_python_objects_train_as_files_do(kind, tiny_encoder, tmp_path, capsys):
     file = write_csv(tmp_path / "data.csv", ["text", "label"], rows)
     if kind == "pandas":
         assert weights(quick(file, tmp_path / "file", tiny_encoder)) == weights(run)
-    assert json.loads((run.path / "data.json").read_text())["fingerprint"] == fingerprint_of(file)
+    stored = json.loads((run.path / "data.json").read_text())
+    assert (stored["task"], stored["fingerprint"]) == ("single-label", fingerprint_of(file))
 
 
 def fingerprint_of(path: Path) -> str:

@@ -46,4 +46,4 @@ def test_an_unknown_rung_is_refused(run):
     """The error names the rungs that there are."""
     with pytest.raises(UsageError) as caught:
         bertsmith.load(run.path, rung="svm")
-    assert str(caught.value) == "'rung' must be one of majority, tfidf, frozen. Got 'svm' instead."
+    assert str(caught.value) == "'rung' must be one of majority, tfidf, words, frozen. Got 'svm' instead."

@@ -2,10 +2,12 @@
 
     majority   the label shares of the train rows: what a model scores that never looks at the text
     tfidf      word and word-pair counts, then a linear model: what the mere words say
+    words      the most frequent label of each word: what a dictionary would say
     frozen     the encoder as it comes, then a linear model: what is known before any fine-tuning
 
-Each learns from the train rows alone; strengths and views are chosen on the validation rows; the test rows
-are only answered. They are stored as skops files, never as pickles, and can be asked again.
+A task says which of them suit it. Each learns from the train rows alone; strengths and views are chosen on the
+validation rows; the test rows are only answered. They are stored as skops files, never as pickles, and can be
+asked again.
 """
 
 from __future__ import annotations
@@ -18,27 +20,27 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from bertsmith.atomic import replacing
 from bertsmith.errors import BundleError
-from bertsmith.tasks import Task, task_named
+from bertsmith.tasks import Rows, Task, task_named
+from bertsmith.tasks.protocol import Texts
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import Pipeline
 
 Array = np.ndarray[Any, Any]
-Texts: TypeAlias = Sequence[str] | pa.ChunkedArray
 
 PAIR_MARK = " [SEP] "
 """Stands between the two texts of a pair: TF-IDF reads both as one text with a border that it can see."""
 MAX_FEATURES = 100_000
-MAX_ROWS = 100_000
-"""Train rows that a rung learns from; more make it slower, not better."""
+MAX_UNITS = 100_000
+"""Train rows (or words) that a rung learns from; more make it slower, not better."""
 TFIDF_STRENGTHS = (10.0, 1.0, 100.0)
 FROZEN_STRENGTHS = (0.03, 0.003, 0.3)
 """scikit-learn's C: the first is tried first, and taken where there are no validation rows."""
@@ -49,40 +51,40 @@ _PIECE = 8192
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 _LOOKED_AT = 2000
-_STEPS = frozenset({"DummyClassifier", "TfidfVectorizer", "StandardScaler", "LogisticRegression"})
+_STEPS = frozenset(
+    {
+        "CountVectorizer",
+        "DummyClassifier",
+        "DummyRegressor",
+        "LogisticRegression",
+        "MultinomialNB",
+        "MultiOutputClassifier",
+        "Ridge",
+        "StandardScaler",
+        "TfidfVectorizer",
+    }
+)
 
 
 @dataclass(frozen=True)
 class Side:
-    """The rows of one side of the split.
+    """The rows of one side of the split, and what the frozen encoder says of them.
 
     Attributes:
-        texts: The texts.
-        targets: As the task makes them, one row each.
-        pairs: The second texts, where rows are pairs.
-        weights: Weight of each row in the loss, `(rows,)`; None for equal ones.
-        features: View → what the frozen encoder says of each row, float32 `(rows, width)`; views are ways of
-            pooling, such as `cls` and `mean`.
+        rows: The rows, with their targets.
+        features: View → float32 `(units, width)`; views are ways of pooling, such as `cls` and `mean`.
     """
 
-    texts: Texts
-    targets: Array
-    pairs: Texts | None = None
-    weights: Array | None = None
+    rows: Rows
     features: Mapping[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.rows)
 
     def take(self, rows: Array) -> Side:
         """Return these rows, in this order."""
-        return Side(
-            texts=_take(self.texts, rows),
-            targets=self.targets[rows],
-            pairs=None if self.pairs is None else _take(self.pairs, rows),
-            weights=None if self.weights is None else self.weights[rows],
-            features={view: values[rows] for view, values in self.features.items()},
-        )
+        units = self.rows.encoded.flat(rows)
+        return Side(self.rows.take(rows), {view: values[units] for view, values in self.features.items()})
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Baseline:
 
     Attributes:
         task: What it answers.
-        outputs: Number of labels.
+        outputs: Number of logits that the task has.
         pipeline: The fitted scikit-learn pipeline.
         view: The features that it takes (a key of `Side.features`); empty where it takes texts.
     """
@@ -102,10 +104,10 @@ class Baseline:
     view: str = ""
 
     def predict_proba(self, inputs: Texts | Array, pairs: Texts | None = None) -> Array:
-        """Return the probability of each label, float64 `(rows, outputs)`; 0 for labels without train rows.
+        """Return what the task decides by, float64 `(units, outputs)`; 0 for labels without train rows.
 
         Args:
-            inputs: Texts; for the frozen rung the features of its view, float32 `(rows, width)`.
+            inputs: The text of each unit; for the frozen rung the features of its view, float32 `(units, width)`.
             pairs: The second texts, where the model learned from pairs.
         """
         parts = [
@@ -115,10 +117,10 @@ class Baseline:
         return np.concatenate(parts) if parts else np.zeros((0, self.outputs))
 
     def answer(self, side: Side) -> Array:
-        """Return the probabilities for the rows of a side, float64 `(rows, outputs)`."""
+        """Return what the task decides by for the rows of a side, float64 `(units, outputs)`."""
         if self.view:
             return self.predict_proba(side.features[self.view])
-        return self.predict_proba(side.texts, side.pairs)
+        return self.predict_proba(*self.task.unit_texts(side.rows))
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,12 @@ class Rung:
     """One rung of the ladder.
 
     Attributes:
-        name: `majority`, `tfidf` or `frozen`.
+        name: `majority`, `tfidf`, `words` or `frozen`.
         detail: What it is made of, in words.
         seconds: What it took, features and choice of strength included.
         model: The model, to be asked again.
-        probabilities: Its answers to the test rows, float64 `(rows, labels)`.
+        probabilities: What it says about the test rows, float64 `(units, outputs)`.
+        decision: What was tuned for it on the calibration rows.
     """
 
     name: str
@@ -138,11 +141,12 @@ class Rung:
     seconds: float
     model: Baseline
     probabilities: Array
+    decision: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def holds_words(self) -> bool:
         """True where the model keeps words of the texts that it learned from."""
-        return self.name == "tfidf"
+        return self.name in {"tfidf", "words"}
 
 
 def climb(
@@ -154,25 +158,28 @@ def climb(
     from: frozen without features, TF-IDF without words, both where all train rows have the same answer.
 
     Args:
-        task: What is to be answered; it knows which linear model fits.
-        sides: `train` and `test`, and `validation` where there is one.
-        outputs: Number of labels.
+        task: What is to be answered; it knows which rungs and which linear model fit.
+        sides: `train` and `test`, and `validation` and `calibration` where they have rows.
+        outputs: Number of logits.
         seed: The same seed and data give the same rungs.
         features_seconds: What the frozen features took; counted into their rung.
     """
-    train, test, validation = sides["train"], sides["test"], sides.get("validation")
-    ladder = _Ladder(task, _sampled(train, seed), validation if validation else None, outputs, seed)
-    of_all = f", {MAX_ROWS:,} of {len(train):,} train rows" if len(train) > MAX_ROWS else ""
-    builders = {"majority": _majority, "tfidf": _tfidf, "frozen": _frozen}
+    train, test = sides["train"], sides["test"]
+    validation, calibration = (sides.get(name) or None for name in ("validation", "calibration"))
+    ladder = _Ladder(task, _sampled(train, seed), validation, outputs, seed)
+    left_out = len(train) - len(ladder.train)
+    of_all = f", {len(ladder.train):,} of {len(train):,} train rows" if left_out else ""
+    builders = {"majority": _majority, "tfidf": _tfidf, "words": _words, "frozen": _frozen}
     rungs = []
-    for name, build in builders.items():
+    for name in task.rungs:
         began = time.perf_counter()
-        built = build(ladder)
+        built = builders[name](ladder)
         if built is not None:
             model, detail = built
             answers = model.answer(test)
+            decision = task.decide(calibration.rows, model.answer(calibration)) if calibration else {}
             seconds = time.perf_counter() - began + (features_seconds if model.view else 0.0)
-            rungs.append(Rung(name, detail + of_all, seconds, model, answers))
+            rungs.append(Rung(name, detail + of_all, seconds, model, answers, decision))
     return rungs
 
 
@@ -201,7 +208,7 @@ def load(folder: Path, name: str) -> Baseline:
 
     Args:
         folder: Where `save` put it.
-        name: `majority`, `tfidf` or `frozen`.
+        name: `majority`, `tfidf`, `words` or `frozen`.
 
     Raises:
         BundleError: It is not there, is damaged, or holds types that no rung has.
@@ -235,28 +242,36 @@ class _Ladder:
     @property
     def can_learn(self) -> bool:
         """False where all train rows have the same answer."""
-        return bool((self.train.targets != self.train.targets[0]).any())
+        targets = self.train.rows.targets
+        return bool((targets != targets[:1]).any())
 
     def fit(self, inputs: Any, *, strength: float, sparse: bool) -> Any:
         """Fit the task's linear model."""
         from sklearn.exceptions import ConvergenceWarning
         from threadpoolctl import threadpool_limits
 
-        model = self.task.classifier(strength=strength, seed=self.seed, sparse=sparse)
+        rows = self.train.rows
         # One thread: BLAS threads that wait for each other make these small products two to six times slower.
         with threadpool_limits(1), warnings.catch_warnings():
             # A solver may stop after its number of rounds: more digits would not change an answer.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return model.fit(inputs, self.train.targets, sample_weight=self.train.weights)
+            return self.task.fit_linear(
+                inputs, rows.targets, rows.unit_weights, strength=strength, seed=self.seed, sparse=sparse
+            )
 
     def rank(self, model: Any, inputs: Any) -> tuple[float, ...]:
-        """Return the task's metrics on the validation rows, in their order, higher is better."""
+        """Return the task's metrics on the validation rows, that which stops training first, higher is better."""
         if self.validation is None:
             return ()
         answers = self.task.linear_probabilities(model, inputs, outputs=self.outputs)
-        metrics = self.task.measure(self.validation.targets, answers)
+        metrics = self.task.measure(self.validation.rows, answers)
         lower = self.task.loss_metrics
-        return tuple(-metrics[name] if name in lower else metrics[name] for name in self.task.metrics)
+        names = dict.fromkeys((self.task.stop_metric, *self.task.metrics))
+        return tuple(-metrics[name] if name in lower else metrics[name] for name in names)
+
+    def texts(self, side: Side) -> Iterator[str]:
+        """Give the text of each unit of a side one by one, pairs as one text."""
+        return _strings(*self.task.unit_texts(side.rows))
 
 
 @dataclass(frozen=True)
@@ -279,25 +294,38 @@ class _Candidate:
 
 
 def _majority(ladder: _Ladder) -> tuple[Baseline, str]:
-    from sklearn.dummy import DummyClassifier
-
-    model = DummyClassifier(strategy="prior")
-    nothing = np.zeros((len(ladder.train), 1))
-    model.fit(nothing, ladder.train.targets, sample_weight=ladder.train.weights)
-    return _baseline(ladder, [("prior", model)]), "label shares of the train rows"
+    rows = ladder.train.rows
+    model = ladder.task.fit_constant(rows.targets, rows.unit_weights)
+    return _baseline(ladder, [("prior", model)]), "the same for every row, from the train rows"
 
 
 def _tfidf(ladder: _Ladder) -> tuple[Baseline, str] | None:
-    vectorizer, unit = _vectorizer(ladder.train)
+    vectorizer, unit = _vectorizer(ladder)
     if vectorizer is None or not ladder.can_learn:
         return None
-    train = vectorizer.fit_transform(_strings(ladder.train))
+    train = vectorizer.fit_transform(ladder.texts(ladder.train))
     # Plain ints: skops takes seconds over a vocabulary of numpy integers.
     vectorizer.vocabulary_ = {term: int(place) for term, place in vectorizer.vocabulary_.items()}
-    validation = None if ladder.validation is None else vectorizer.transform(_strings(ladder.validation))
+    held = ladder.validation
+    validation = None if held is None else vectorizer.transform(ladder.texts(held))
     best = _best(ladder, [_View(unit, ("tfidf", vectorizer), train, validation, sparse=True)], TFIDF_STRENGTHS)
     detail = f"{unit}, {train.shape[1]:,} features, C={best.strength:g}"
     return _baseline(ladder, [best.view.step, ("classify", best.model)]), detail
+
+
+def _words(ladder: _Ladder) -> tuple[Baseline, str] | None:
+    """Count labels by word: Bayes' rule with one word and no smoothing gives its most frequent label."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.naive_bayes import MultinomialNB
+
+    rows = ladder.train.rows
+    if not len(rows.targets):
+        return None
+    vectorizer = CountVectorizer(lowercase=False, token_pattern=r"(?s)^.+$")
+    counts = vectorizer.fit_transform(ladder.texts(ladder.train))
+    vectorizer.vocabulary_ = {word: int(place) for word, place in vectorizer.vocabulary_.items()}
+    model = MultinomialNB(alpha=1e-10, force_alpha=True).fit(counts, rows.targets, sample_weight=rows.unit_weights)
+    return _baseline(ladder, [("words", vectorizer), ("count", model)]), f"{counts.shape[1]:,} words"
 
 
 def _frozen(ladder: _Ladder) -> tuple[Baseline, str] | None:
@@ -340,23 +368,23 @@ def _baseline(ladder: _Ladder, steps: list[tuple[str, Any]], *, view: str = "") 
     return Baseline(ladder.task, ladder.outputs, Pipeline(steps), view)
 
 
-def _vectorizer(train: Side) -> tuple[TfidfVectorizer | None, str]:
+def _vectorizer(ladder: _Ladder) -> tuple[TfidfVectorizer | None, str]:
     """Count words and word pairs; characters in scripts without spaces; nothing where there is no text."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    sample = "".join(itertools.islice(_strings(train), _LOOKED_AT))
+    sample = "".join(itertools.islice(ladder.texts(ladder.train), _LOOKED_AT))
     spaced = len(_UNSPACED.findall(sample)) < 0.2 * len(sample)
     settings = {"max_features": MAX_FEATURES, "sublinear_tf": True, "dtype": np.float32}
-    if spaced and any(_WORD.search(text) for text in _strings(train)):
+    if spaced and any(_WORD.search(text) for text in ladder.texts(ladder.train)):
         return TfidfVectorizer(ngram_range=(1, 2), **settings), "1-2-grams"
-    if any(_strings(train)):
+    if any(ladder.texts(ladder.train)):
         return TfidfVectorizer(analyzer="char", ngram_range=(1, 3), **settings), "1-3-grams of characters"
     return None, ""
 
 
-def _strings(side: Side) -> Iterator[str]:
-    """Give a side's texts one by one, pairs as one text."""
-    return (text for piece in _pieces(side.texts, side.pairs) for text in piece)
+def _strings(texts: Texts, pairs: Texts | None) -> Iterator[str]:
+    """Give texts one by one, pairs as one text."""
+    return (text for piece in _pieces(texts, pairs) for text in piece)
 
 
 def _pieces(inputs: Texts | Array, pairs: Texts | None) -> Iterator[Any]:
@@ -374,18 +402,20 @@ def _piece(rows: Texts | Array, begin: int) -> Any:
     return rows[begin : begin + _PIECE]
 
 
-def _take(texts: Texts, rows: Array) -> Texts:
-    if isinstance(texts, pa.ChunkedArray):
-        return texts.take(pa.array(rows))
-    return [texts[row] for row in rows.tolist()]
-
-
 def _sampled(train: Side, seed: int) -> Side:
     """Draw the rows that the rungs learn from, where there are too many."""
-    if len(train) <= MAX_ROWS:
-        return train
-    rows = np.random.default_rng(seed).choice(len(train), MAX_ROWS, replace=False)
-    return train.take(np.sort(rows))
+    rows = sample_rows(train.rows, seed=seed, most=MAX_UNITS)
+    return train if len(rows) == len(train) else train.take(rows)
+
+
+def sample_rows(rows: Rows, *, seed: int, most: int = MAX_UNITS) -> Array:
+    """Draw rows with at most so many units, and at least one row; all of them where they are no more."""
+    sizes = np.diff(rows.encoded.units)
+    if sizes.sum() <= most:
+        return np.arange(len(rows))
+    order = np.random.default_rng(seed).permutation(len(rows))
+    held = max(1, int(np.searchsorted(np.cumsum(sizes[order]), most, side="right")))
+    return np.sort(order[:held])
 
 
 def _refuse(path: Path, foreign: Sequence[str]) -> None:

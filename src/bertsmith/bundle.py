@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.atomic import sha256, umask, write_json, write_manifest, write_text
 from bertsmith.errors import BundleError
@@ -36,6 +36,10 @@ class BundleInfo:
         fingerprint: sha256 of the training data.
         columns: What the text columns were called in the training data: `text`, `text_pair`.
         versions: Package → version, at the time of training.
+        long: What is done with texts that are too long: head, head-tail or windows.
+        stride: Tokens that two neighbouring windows share.
+        pooling: How the logits of a text's windows become one: mean or max.
+        decision: What was tuned on calibration rows: thresholds, or nothing.
     """
 
     task: str
@@ -46,6 +50,10 @@ class BundleInfo:
     fingerprint: str
     columns: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    long: Literal["head", "head-tail", "windows"] = "head"
+    stride: int = 0
+    pooling: Literal["mean", "max"] = "mean"
+    decision: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -54,7 +62,14 @@ class BundleInfo:
         return LabelSet(self.labels)
 
 
-def save(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, info: BundleInfo) -> None:
+def save(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    info: BundleInfo,
+    inputs: frozenset[str] | None = None,
+) -> None:
     """Write a bundle; its manifest comes last, so that an interrupted one never loads.
 
     Args:
@@ -62,6 +77,8 @@ def save(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
         model: The trained model, fp32.
         tokenizer: The encoder's tokenizer; its `model_max_length` becomes the bundle's max length.
         info: What transformers does not know.
+        inputs: Arrays that the model was trained with; transformers' pipeline then gives it no others. None leaves
+            the tokenizer's own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_transformers():
@@ -70,9 +87,17 @@ def save(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
         # safetensors writes for its owner alone; whoever serves the model must be able to read it.
         file.chmod(0o666 & ~umask())
     tokenizer.model_max_length = info.max_length
+    if inputs is not None:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in inputs]
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)
+    write_json(folder / "bertsmith.json", asdict(info))
+    write_manifest(folder)
+
+
+def write_info(folder: Path, info: BundleInfo) -> None:
+    """Write `bertsmith.json` again, and its sha256 into the manifest: what was tuned is known last."""
     write_json(folder / "bertsmith.json", asdict(info))
     write_manifest(folder)
 

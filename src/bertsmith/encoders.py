@@ -139,8 +139,10 @@ class Encoder:
 
     @property
     def pad_id(self) -> int:
-        """Id of the padding token."""
-        return int(self.config.get("pad_token_id") or 0)
+        """Id of the padding token; decoders such as GPT-2 have none and get that which ends a text."""
+        found = self.config.get("pad_token_id")
+        found = self.config.get("eos_token_id") if found is None else found
+        return found if isinstance(found, int) else 0
 
     @property
     def known(self) -> KnownEncoder | None:

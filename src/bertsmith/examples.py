@@ -1,4 +1,4 @@
-"""The nouns of labelled text: Columns, Examples, LabelSet, Prediction."""
+"""The nouns of labelled text: Columns, Examples, LabelSet, and the answers to a text."""
 
 from __future__ import annotations
 
@@ -17,20 +17,38 @@ SIDES = ("train", "validation", "calibration", "test")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of the user's table plays which part; None where there is none."""
+    """Which column of the user's table plays which part; None where there is none.
 
-    text: str
+    Several columns that form one part (0/1 columns of labels, annotators) are a tuple. Where the text comes as
+    `tokens`, `text` is None. Of `label`, `labels`, `value`, `tags`, `answers` and `annotators` there is one at most.
+    """
+
+    text: str | None = None
     label: str | None = None
     text_pair: str | None = None
     id: str | None = None
     group: str | None = None
     time: str | None = None
     weight: str | None = None
+    tokens: str | None = None
+    labels: str | tuple[str, ...] | None = None
+    value: str | None = None
+    tags: str | None = None
+    answers: str | None = None
+    annotators: tuple[str, ...] | None = None
 
     def used(self) -> dict[str, str]:
-        """Return part → column name, for the parts that there are."""
-        pairs = ((part.name, getattr(self, part.name)) for part in fields(self))
-        return {part: name for part, name in pairs if name is not None}
+        """Return part → column name, for the parts that there are; several names are joined by commas."""
+        return {part: ",".join(names) for part, names in self.names().items()}
+
+    def inputs(self) -> Columns:
+        """Return the parts that a model reads, without gold answers, ids and the like."""
+        return Columns(self.text, text_pair=self.text_pair, tokens=self.tokens)
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Return part → column names, for the parts that there are."""
+        parts = ((part.name, getattr(self, part.name)) for part in fields(self))
+        return {part: (names,) if isinstance(names, str) else names for part, names in parts if names is not None}
 
 
 @dataclass(frozen=True)
@@ -141,6 +159,61 @@ class Prediction:
     score: float
     unknown: bool = False
     scores: dict[str, float] = field(default_factory=dict, repr=False)
+
+    @property
+    def line(self) -> str:
+        """The answer and how sure it is, as a terminal shows them."""
+        return f"{self.label}  {self.score:.3f}"
+
+    def as_json(self, *, scores: bool = False) -> dict[str, Any]:
+        """Return what `predict --json` prints; `scores` adds every label's probability."""
+        answer = {"label": self.label, "guess": self.guess, "score": self.score, "unknown": self.unknown}
+        return answer | {"scores": self.scores} if scores else answer
+
+
+@dataclass(frozen=True)
+class LabelsPrediction:
+    """The answer to one text that may have any number of labels.
+
+    Attributes:
+        labels: The labels that are as probable as their thresholds ask, the most probable first; may be none.
+        unknown: True where there are none.
+        scores: Label → probability, for every label.
+    """
+
+    labels: tuple[str, ...]
+    unknown: bool = False
+    scores: dict[str, float] = field(default_factory=dict, repr=False)
+
+    @property
+    def line(self) -> str:
+        """The labels, each with its probability; UNKNOWN where there are none."""
+        return ", ".join(f"{label} {self.scores[label]:.3f}" for label in self.labels) or "UNKNOWN"
+
+    def as_json(self, *, scores: bool = False) -> dict[str, Any]:
+        """Return what `predict --json` prints; `scores` adds every label's probability."""
+        answer: dict[str, Any] = {"labels": list(self.labels), "unknown": self.unknown}
+        return answer | {"scores": self.scores} if scores else answer
+
+
+@dataclass(frozen=True)
+class NumberPrediction:
+    """The answer to one text that has a number.
+
+    Attributes:
+        value: The number, in the units of the training rows.
+    """
+
+    value: float
+
+    @property
+    def line(self) -> str:
+        """The number, as a terminal shows it."""
+        return f"{self.value:.4g}"
+
+    def as_json(self, *, scores: bool = False) -> dict[str, Any]:
+        """Return what `predict --json` prints; a number has no scores of labels."""
+        return {"value": self.value}
 
 
 def _is_whole_number(value: str) -> bool:

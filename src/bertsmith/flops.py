@@ -51,9 +51,9 @@ class Sizes:
             EncoderError: A size is not there.
         """
         return cls(
-            layers=_size(config, "num_hidden_layers", "n_layers"),
-            hidden=_size(config, "hidden_size", "dim", "d_model"),
-            inner=_size(config, "intermediate_size", "hidden_dim"),
+            layers=_size(config, "num_hidden_layers", "n_layers", "n_layer"),
+            hidden=_size(config, "hidden_size", "dim", "d_model", "n_embd"),
+            inner=_inner(config),
             products=3 if config.get("model_type") in _GATED else 2,
         )
 
@@ -125,6 +125,13 @@ def estimate_seconds(
         utilisation: Share of the peak that training reaches.
     """
     return train_flops(config, tokens) * epochs / (peak * utilisation)
+
+
+def _inner(config: Mapping[str, Any]) -> int:
+    """Find the width of the feed-forward part; GPT-2's `n_inner` is null where it is four times the hidden width."""
+    if "n_embd" in config:
+        return int(config.get("n_inner") or 4 * config["n_embd"])
+    return _size(config, "intermediate_size", "hidden_dim")
 
 
 def _size(config: Mapping[str, Any], *names: str) -> int:

@@ -1,6 +1,6 @@
 """The whole path on one page. START HERE.
 
-    read → check → split → encode → baselines → fit → bundle → evaluate
+    read → check → split → (long texts) → encode → baselines → fit → bundle → evaluate
 
 Each stage is a function that takes nouns and gives nouns; this page only calls them in their order, times
 them, and says a line about each (`telling.py` words the lines, `record.py` writes the files).
@@ -9,20 +9,21 @@ them, and says a line about each (`telling.py` words the lines, `record.py` writ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertsmith import bundle, encoders, record, run_folder, telling, threads
-from bertsmith.baselines import Rung, Side, climb, save_rungs
+from bertsmith.baselines import Rung, Side, climb, sample_rows, save_rungs
 from bertsmith.bundle import BundleInfo
 from bertsmith.clock import Clock
 from bertsmith.data.check import Lengths, check, choose_max_length, measure_lengths
-from bertsmith.data.encode import Encoded, TokenEncoder
+from bertsmith.data.encode import TokenEncoder
 from bertsmith.data.near_duplicates import group_texts
 from bertsmith.data.read import read
+from bertsmith.data.roles import asked_task, levels_of, task_of
 from bertsmith.data.split import Splits, split
 from bertsmith.encoders import Encoder
 from bertsmith.errors import EncoderError, MissingExtraError, RecipeError
@@ -30,14 +31,15 @@ from bertsmith.evaluation.ladder import against_ladder, judge, ladder_summary, v
 from bertsmith.examples import SIDES, Examples, LabelSet
 from bertsmith.findings import Findings
 from bertsmith.inference.predictor import load
-from bertsmith.inference.torch_engine import pick_device
+from bertsmith.inference.torch_engine import known_inputs, pick_device
 from bertsmith.listener import Listener, Silent
+from bertsmith.long_texts import FEW, TRIED, LongTexts, choose, trial_rows
 from bertsmith.recipe import Recipe
 from bertsmith.report.model_card import model_card
 from bertsmith.run_folder import RunFolder
-from bertsmith.tasks import Task, check_metric, task_named
+from bertsmith.tasks import Rows, Task, check_metric, task_named
 from bertsmith.training.defaults import resolve
-from bertsmith.training.frozen_features import Features, frozen_features
+from bertsmith.training.frozen_features import frozen_features
 from bertsmith.training.head_start import ProbeRows, start_head
 from bertsmith.training.model import Parameters, build, count_parameters
 
@@ -89,16 +91,6 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of one side, as the stages need them."""
-
-    examples: Examples
-    encoded: Encoded
-    targets: Array
-    weights: Array
-
-
-@dataclass(frozen=True)
 class Trained:
     """A run that came to its end: where it lies, and what its scores.json holds."""
 
@@ -123,13 +115,14 @@ def prepare(
     """
     listener, clock = listener or Silent(), clock or Clock()
     threads.limit_libraries(threads.resolve(recipe.run.threads))
-    task = task_named("single-label")
-    check_metric(recipe.fit.metric, task)
     encoder, tokenizer = _find_encoder(recipe.fit.encoder, strict=strict)
     with clock.stage("read"):
         examples = read(data, recipe.read)
+        task = task_named(task_of(examples, recipe.read), levels=levels_of(recipe.read))
+        if recipe.fit.metric != "auto":
+            check_metric(recipe.fit.metric, task)
         labels = task.labels(examples)
-        telling.read(listener, examples, labels)
+        telling.read(listener, examples, task.told(examples, labels), task=_named(task, recipe))
     with clock.stage("check"):
         groups = group_texts(examples, seed=recipe.run.seed)
         lengths = None if tokenizer is None else measure_lengths(examples, tokenizer)
@@ -139,7 +132,15 @@ def prepare(
         )
     with clock.stage("check"):
         max_length = _max_length(recipe, encoder, lengths, splits)
-        findings = check(examples, task=task, lengths=lengths, max_length=max_length, groups=groups, encoder=encoder)
+        findings = check(
+            examples,
+            task=task,
+            lengths=lengths,
+            max_length=max_length,
+            groups=groups,
+            encoder=encoder,
+            windows=task.unit != "row" or recipe.text.long == "windows",
+        )
         telling.check(listener, findings)
     telling.split(listener, splits, seed=recipe.run.seed)
     return Prepared(examples, task, labels, splits, findings, encoder, tokenizer, lengths, max_length)
@@ -167,25 +168,25 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     task, labels = prepared.task, prepared.labels
     recipe = _resolved(recipe, prepared, data)
     model = _build(prepared, recipe)
+    with clock.stage("long texts"):
+        long = _long_texts(model, prepared, recipe)
+        recipe = recipe.changed({"long": long.way})
+        telling.long_texts(listener, long)
     run = run_folder.create(out, force=force)
-    fingerprint = record.write_prepared(run, prepared.examples, labels, prepared.splits, prepared.findings, recipe)
+    fingerprint = record.write_prepared(
+        run, prepared.examples, prepared.splits, prepared.findings, task=task, labels=labels, recipe=recipe
+    )
 
     with clock.stage("encode"):
-        sides = _encode(prepared, run)
+        sides = {side: _encode(prepared, recipe, prepared.splits.sides[side], run.scratch / side) for side in SIDES}
         telling.encode(listener, sides["train"].encoded, prepared.max_length)
     with clock.stage("baselines"):
         with clock.stage("features"):
-            features = _features(model, sides, labels, listener)
-        rungs = _climb(
-            task, sides, features, outputs=len(labels), seed=recipe.run.seed, features_seconds=clock.stages["features"]
-        )
-        save_rungs([rung for rung in rungs if recipe.run.texts or not rung.holds_words], run.baselines)
-        told = [judge(task, rung.probabilities, sides["test"].targets, labels, seed=recipe.run.seed) for rung in rungs]
+            features = _features(model, sides, recipe, listener)
+        rungs, told = _climb(task, sides, features, run=run, recipe=recipe, seconds=clock.stages["features"])
         telling.baselines(listener, rungs, told)
     with clock.stage("fit"):
-        learned, held = (
-            ProbeRows(features[side].head, sides[side].targets, sides[side].weights) for side in ("train", "validation")
-        )
+        learned, held = (ProbeRows(features[side].rows, features[side].head) for side in ("train", "validation"))
         start_head(model, task, learned, held, recipe)
         parameters = count_parameters(model, len(labels))
         telling.model(listener, parameters, recipe)
@@ -193,28 +194,39 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
         telling.fit(listener, fitted, recipe)
     with clock.stage("bundle"):
         info = _info(prepared, recipe, fingerprint)
-        bundle.save(run.model, model, prepared.known_encoder.transformers_tokenizer(), info=info)
+        tokenizer = prepared.known_encoder.transformers_tokenizer()
+        bundle.save(run.model, model, tokenizer, info=info, inputs=known_inputs(model))
     with clock.stage("evaluate"):
         answered = _answer(run, sides, recipe, listener)
-        test = judge(task, answered["test"], sides["test"].targets, labels, seed=recipe.run.seed)
-        telling.evaluate(listener, test)
-        versus = against_ladder(answered["test"], sides["test"].targets, rungs, seed=recipe.run.seed)
-    answers = {side: task.decode(found, labels) for side, found in answered.items()}
-    record.write_predictions(run, {side: sides[side].examples for side in answers}, answers, texts=recipe.run.texts)
+        decision = task.decide(sides["calibration"], answered["calibration"]) if len(sides["calibration"]) else {}
+        info = replace(info, decision=decision)
+        bundle.write_info(run.model, info)
+        test = judge(task, sides["test"], answered["test"], decision, seed=recipe.run.seed)
+        telling.evaluate(listener, task, test, told)
+        versus = against_ladder(task, sides["test"], answered["test"], decision, rungs, seed=recipe.run.seed)
+    answers = {side: task.decode(sides[side], found, decision) for side, found in answered.items()}
+    record.write_predictions(run, task, sides, answers, texts=recipe.run.texts)
     found = {
         **_model_summary(prepared, recipe, parameters),
         "data": record.data_summary(prepared.examples, prepared.splits),
         "test": test,
-        "baselines": ladder_summary(rungs, told, versus),
+        "decision": decision,
+        "baselines": ladder_summary(task, rungs, told, versus),
         "verdict": verdict(versus),
+        "long": long.as_json(),
         "training": fitted.as_json(),
         "seconds": clock.as_json(),
     }
     scores = record.write_scores(run, found)
-    bundle.write_card(run.model, model_card(info, scores))
+    bundle.write_card(run.model, model_card(info, task, scores))
     run.finish()
     telling.done(listener, run, scores)
     return Trained(run, scores)
+
+
+def _named(task: Task, recipe: Recipe) -> str:
+    """Name the task, and say where it was not asked for."""
+    return task.name if asked_task(recipe.read) else f"{task.name}, told from the data (--task takes another)"
 
 
 def _require_training() -> None:
@@ -256,27 +268,58 @@ def _resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
         rows=len(prepared.splits.sides["train"]),
         labels=len(prepared.labels),
         max_length=prepared.max_length,
+        metric=prepared.task.stop_metric,
     )
     paths = {"data": str(data) if isinstance(data, str | Path) else ""}
     paths |= {name: getattr(recipe.read, name) for name in ("validation", "test")}
     # A folder is what `find` took for one: a folder called like an encoder changes nothing.
     is_folder = prepared.known_encoder.folder == Path(recipe.fit.encoder)
     paths |= {"encoder": recipe.fit.encoder} if is_folder else {}
-    return found.changed({name: str(Path(path).resolve()) for name, path in paths.items() if path})
+    there = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
+    return found.changed({**there, "task": prepared.task.name})
 
 
-def _encode(prepared: Prepared, run: RunFolder) -> dict[str, Rows]:
-    """Turn every side into token ids and targets."""
-    encoder = prepared.known_encoder
-    tokens = TokenEncoder(encoder.tokenizer(), prepared.max_length, encoder.pad_id)
-    sides = {}
-    for side in SIDES:
-        rows = prepared.examples.take(prepared.splits.sides[side])
-        pairs = rows.column("text_pair") if "text_pair" in rows else None
-        encoded = tokens.encode(rows.column("text"), pairs, spill=run.scratch / f"{side}.arrow")
-        weights = rows.column("weight").to_numpy() if "weight" in rows else np.ones(len(rows))
-        sides[side] = Rows(rows, encoded, prepared.task.targets(rows, prepared.labels), weights)
-    return sides
+def _encode(prepared: Prepared, recipe: Recipe, positions: Array, spill: Path | None = None) -> Rows:
+    """Turn rows into token ids and targets."""
+    encoder, examples = prepared.known_encoder, prepared.examples.take(positions)
+    tokens = TokenEncoder(
+        encoder.tokenizer(),
+        prepared.max_length,
+        encoder.pad_id,
+        units=prepared.task.unit,
+        long="head" if recipe.text.long == "auto" else recipe.text.long,
+        stride=int(recipe.text.stride),
+        pooling=recipe.text.pooling,
+    )
+    pairs, words = (examples.column(name) if name in examples else None for name in ("text_pair", "words"))
+    file = None if spill is None else spill.with_suffix(".arrow")
+    encoded = tokens.encode(examples.column("text"), pairs, words=words, spill=file)
+    weights = examples.column("weight").to_numpy() if "weight" in examples else np.ones(len(examples))
+    targets = prepared.task.targets(examples, encoded, prepared.labels)
+    return Rows(examples, encoded, targets, weights, prepared.labels)
+
+
+def _long_texts(model: PreTrainedModel, prepared: Prepared, recipe: Recipe) -> LongTexts:
+    """Choose how long texts are read, where there are enough of them and nothing was asked for."""
+    if prepared.task.unit != "row":
+        return LongTexts("windows")
+    if recipe.text.long != "auto":
+        return LongTexts(recipe.text.long)
+    train, validation = (prepared.splits.sides[side] for side in TRIED)
+    longer = 0.0 if prepared.lengths is None else (prepared.lengths.tokens[train] > prepared.max_length).mean()
+    if longer <= FEW or not len(validation):
+        return LongTexts("head")
+    positions = {
+        side: trial_rows(rows, side, seed=recipe.run.seed)
+        for side, rows in zip(TRIED, (train, validation), strict=True)
+    }
+    return choose(
+        model,
+        prepared.task,
+        lambda way, side: _encode(prepared, recipe.changed({"long": way}), positions[side]),
+        budget=recipe.text.long_budget,
+        seed=recipe.run.seed,
+    )
 
 
 def _build(prepared: Prepared, recipe: Recipe) -> PreTrainedModel:
@@ -293,16 +336,44 @@ def _build(prepared: Prepared, recipe: Recipe) -> PreTrainedModel:
     return model.to(torch.device(recipe.run.device))
 
 
+@dataclass(frozen=True)
+class _Featured:
+    """Rows with what the frozen encoder says of them."""
+
+    rows: Rows
+    head: Array
+    views: Mapping[str, Array]
+
+
 def _features(
-    model: PreTrainedModel, sides: Mapping[str, Rows], labels: LabelSet, listener: Listener
-) -> dict[str, Features]:
-    """Compute frozen features of all sides but calibration, which the ladder has no use for."""
-    wanted = [side for side in SIDES if side != "calibration"]
-    with listener.work("features", sum(len(sides[side].encoded) for side in wanted)) as progress:
-        return {
-            side: frozen_features(model, sides[side].encoded, outputs=len(labels), done=progress.advance)
-            for side in wanted
-        }
+    model: PreTrainedModel, sides: Mapping[str, Rows], recipe: Recipe, listener: Listener
+) -> dict[str, _Featured]:
+    """Compute frozen features; of the training rows no more than the linear models learn from."""
+    drawn = sample_rows(sides["train"], seed=recipe.run.seed)
+    wanted = {**sides, "train": sides["train"].take(drawn) if len(drawn) < len(sides["train"]) else sides["train"]}
+    found = {}
+    with listener.work("features", sum(len(rows.encoded.window_lengths) for rows in wanted.values())) as progress:
+        for side, rows in wanted.items():
+            each = frozen_features(model, rows.encoded, outputs=len(rows.labels), done=progress.advance)
+            found[side] = _Featured(rows, each.head, each.views())
+    return found
+
+
+def _climb(
+    task: Task,
+    sides: Mapping[str, Rows],
+    features: Mapping[str, _Featured],
+    *,
+    run: RunFolder,
+    recipe: Recipe,
+    seconds: float,
+) -> tuple[list[Rung], list[dict[str, Any] | None]]:
+    """Climb the cheap rungs on the same rows as the model, keep them, and score them."""
+    given = {side: Side(each.rows, each.views) for side, each in features.items()}
+    test, seed = sides["test"], recipe.run.seed
+    rungs = climb(task, given, outputs=len(test.labels), seed=seed, features_seconds=seconds)
+    save_rungs([rung for rung in rungs if recipe.run.texts or not rung.holds_words], run.baselines)
+    return rungs, [judge(task, test, rung.probabilities, rung.decision, seed=seed) for rung in rungs]
 
 
 def _fit(
@@ -315,27 +386,19 @@ def _fit(
     listener: Listener,
 ) -> Fitted:
     from bertsmith.training.fit import fit
-    from bertsmith.training.trainer import TrainingRows
 
-    learned, held = (
-        TrainingRows(each.encoded, each.targets, each.weights) for each in (sides["train"], sides["validation"])
-    )
-    return fit(model, learned, held, task=task, recipe=recipe, run=run, listener=listener)
+    return fit(model, sides["train"], sides["validation"], task=task, recipe=recipe, run=run, listener=listener)
 
 
 def _answer(run: RunFolder, sides: Mapping[str, Rows], recipe: Recipe, listener: Listener) -> dict[str, Array]:
     """Load the bundle as a user would and answer every row that was not learned from: probabilities a side."""
     predictor = load(run.model, device=recipe.run.device)
     wanted = [side for side in SIDES if side != "train"]
-    with listener.work("evaluate", sum(len(sides[side].encoded) for side in wanted)) as progress:
-        return {
-            side: predictor.task.probabilities(predictor.logits_of(sides[side].encoded, done=progress.advance))
-            for side in wanted
-        }
+    with listener.work("evaluate", sum(len(sides[side].encoded.window_lengths) for side in wanted)) as progress:
+        return {side: predictor.probabilities_of(sides[side], done=progress.advance) for side in wanted}
 
 
 def _info(prepared: Prepared, recipe: Recipe, fingerprint: str) -> BundleInfo:
-    columns = {part: name for part, name in prepared.examples.columns.used().items() if part in {"text", "text_pair"}}
     return BundleInfo(
         task=prepared.task.name,
         labels=prepared.labels.names,
@@ -343,34 +406,12 @@ def _info(prepared: Prepared, recipe: Recipe, fingerprint: str) -> BundleInfo:
         pair="text_pair" in prepared.examples,
         encoder=recipe.fit.encoder,
         fingerprint=fingerprint,
-        columns=columns,
+        columns=prepared.examples.columns.inputs().used(),
         versions=record.versions(),
+        long="head" if recipe.text.long == "auto" else recipe.text.long,
+        stride=int(recipe.text.stride),
+        pooling=recipe.text.pooling,
     )
-
-
-def _climb(
-    task: Task,
-    sides: Mapping[str, Rows],
-    features: Mapping[str, Features],
-    *,
-    outputs: int,
-    seed: int,
-    features_seconds: float,
-) -> list[Rung]:
-    """Climb the cheap rungs of the ladder on the same rows as the model."""
-    views = {side: {"cls": found.head, "mean": found.mean} for side, found in features.items()}
-    given = {
-        side: Side(
-            texts=rows.examples.column("text"),
-            targets=rows.targets,
-            weights=rows.weights,
-            features=views[side],
-            pairs=rows.examples.column("text_pair") if "text_pair" in rows.examples else None,
-        )
-        for side, rows in sides.items()
-        if side in views
-    }
-    return climb(task, given, outputs=outputs, seed=seed, features_seconds=features_seconds)
 
 
 def _model_summary(prepared: Prepared, recipe: Recipe, parameters: Parameters) -> dict[str, Any]:
@@ -383,5 +424,6 @@ def _model_summary(prepared: Prepared, recipe: Recipe, parameters: Parameters) -
             "trainable_parameters": parameters.trainable,
             "head": parameters.head,
             "max_length": prepared.max_length,
+            "long": recipe.text.long,
         },
     }

@@ -62,10 +62,32 @@ class Read(_Stage):
     data: str = _setting("", "File, folder or Hub data set that was read.", must="a path", flag=False)
     dataset: str = _setting("", "Name of a data set on the Hugging Face Hub, instead of DATA.", must="a name")
     text: str = _setting("", "Column that holds the text [found by name and content].", must=_COLUMN)
-    label: str = _setting("", "Column that holds the label [found by name and content].", must=_COLUMN)
+    label: str = _setting(
+        "",
+        "Column that holds the label, or several of 0 and 1, separated by commas [found by name and content].",
+        must=_COLUMN,
+    )
     text_pair: str = _setting("", "Column that holds the second text of a pair.", must=_COLUMN)
     group: str = _setting("", "Column whose equal values stay on one side of the split.", must=_COLUMN)
     time: str = _setting("", "Column to split in order by: oldest rows train, newest test.", must=_COLUMN)
+    task: str = _setting(
+        "",
+        "What is learned: single-label, multi-label, ordered, regression, token-labels or question-answering "
+        "[told from the data].",
+        must="one of single-label, multi-label, ordered, regression, token-labels, question-answering",
+        pattern="^(single-label|multi-label|ordered|regression|token-labels|question-answering)?$",
+    )
+    labels_separator: str = _setting(
+        "", "What separates several labels in one cell.", must="one or more characters", usual="|"
+    )
+    levels: str = _setting(
+        "", "Labels that have an order, from least to most, separated by commas.", must="labels separated by commas"
+    )
+    annotators: str = _setting(
+        "",
+        "Columns with the label that each annotator gave, separated by commas; they become soft labels.",
+        must="names of columns, separated by commas",
+    )
     validation: str = _setting("", "File with validation rows; none are then taken from DATA.", must="a path")
     test: str = _setting("", "File with test rows; none are then taken from DATA.", must="a path")
     encoding: str = _setting(
@@ -92,6 +114,29 @@ class Text(_Stage):
         "Tokens a text may have; longer ones are cut. auto: holds 99 % of the training rows.",
         must="a whole number of at least 8, or auto",
         usual="128",
+    )
+    long: Literal["auto", "head", "head-tail", "windows"] = _setting(
+        "auto",
+        "What is done with texts above the max length: keep the head, head and tail, or read all in windows. auto: "
+        "what scores best on validation rows with the encoder frozen, within the long budget.",
+        must="auto, head, head-tail or windows",
+    )
+    stride: Count | Auto = _setting(
+        "auto",
+        "Tokens that two neighbouring windows share; auto is a quarter of the max length.",
+        must="a whole number of at least 1, or auto",
+        usual="64",
+    )
+    pooling: Literal["mean", "max"] = _setting(
+        "mean", "How the logits of a text's windows become one.", must="mean or max"
+    )
+    long_budget: float = _setting(
+        2.0,
+        "Work of a training that long = auto may choose, as a multiple of what keeping the head takes.",
+        must="a number of at least 1",
+        usual="2",
+        ge=1,
+        allow_inf_nan=False,
     )
     padding: Literal["longest", "max-length"] = _setting(
         "longest", "Pad each batch to its longest text, or to the max length.", must="longest or max-length"
@@ -151,7 +196,10 @@ class Fit(_Stage):
         allow_inf_nan=False,
     )
     metric: str = _setting(
-        "macro_f1", "Validation metric that chooses the best epoch and stops early.", must="the name of a metric"
+        "auto",
+        "Validation metric that chooses the best epoch and stops early; auto takes the task's own.",
+        must="the name of a metric, or auto",
+        usual="macro_f1",
     )
     patience: int = _setting(
         2,
@@ -162,7 +210,7 @@ class Fit(_Stage):
     )
     head_start: Literal["linear-probe", "random"] = _setting(
         "linear-probe",
-        "Where the head starts: from a logistic regression on frozen features, or at random.",
+        "Where the head starts: from a linear model on frozen features, or at random.",
         must="linear-probe or random",
     )
     precision: Literal["auto", "fp32", "bf16"] = _setting(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,28 @@ import pyarrow.parquet as pq
 
 from bertsmith.atomic import replacing, write_json, write_text
 from bertsmith.data.split import Splits
-from bertsmith.examples import Examples, LabelSet, Prediction
+from bertsmith.examples import Examples, LabelSet
 from bertsmith.findings import Findings
 from bertsmith.recipe import Recipe
 from bertsmith.run_folder import FORMAT, RunFolder
+from bertsmith.tasks import Answer, Rows, Task
 
 _HASHED_ROWS = 65_536
+_HASHED = (
+    "text",
+    "text_pair",
+    "words",
+    "label",
+    "shares",
+    "labels",
+    "value",
+    "tags",
+    "answers",
+    "weight",
+    "group",
+    "time",
+    "given",
+)
 _PACKAGES = ("bertsmith", "torch", "transformers", "tokenizers", "accelerate", "scikit-learn", "numpy", "pyarrow")
 
 
@@ -38,12 +55,12 @@ def versions() -> dict[str, str]:
 def data_fingerprint(examples: Examples) -> str:
     """Return a sha256 over texts, labels and what else is learned from: equal data, equal fingerprint."""
     digest = hashlib.sha256()
-    for name in ("text", "text_pair", "label", "weight", "group", "time", "given"):
+    for name in _HASHED:
         if name in examples:
             digest.update(name.encode())
-            column = examples.column(name).cast(pa.string())
+            column = examples.column(name)
             for begin in range(0, len(column), _HASHED_ROWS):
-                part = column.slice(begin, _HASHED_ROWS)
+                part = _as_strings(column.slice(begin, _HASHED_ROWS))
                 # `take` lays the values out afresh, so that equal values are equal bytes.
                 fresh = pc.fill_null(part, "").take(pa.array(np.arange(len(part)))).combine_chunks()
                 digest.update(pc.fill_null(pc.binary_length(part), -1).to_numpy().astype("<i8").tobytes())
@@ -51,13 +68,27 @@ def data_fingerprint(examples: Examples) -> str:
     return digest.hexdigest()
 
 
-def write_prepared(
-    run: RunFolder, examples: Examples, labels: LabelSet, splits: Splits, findings: Findings, recipe: Recipe
+def _as_strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Write values as text; lists and objects as JSON."""
+    if not pa.types.is_nested(column.type):
+        return column.cast(pa.string())
+    texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in column.to_pylist()]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def write_prepared(  # noqa: PLR0913 - everything that is known before training
+    run: RunFolder,
+    examples: Examples,
+    splits: Splits,
+    findings: Findings,
+    *,
+    task: Task,
+    labels: LabelSet,
+    recipe: Recipe,
 ) -> str:
     """Write recipe.toml, data.json, split.parquet and findings.json; return the fingerprint of the data."""
     fingerprint = data_fingerprint(examples)
     write_text(run.recipe, recipe.dumps())
-    counts = {each["values"]: each["counts"] for each in pc.value_counts(examples.column("label")).to_pylist()}
     write_json(
         run.data,
         {
@@ -66,7 +97,8 @@ def write_prepared(
             "fingerprint": fingerprint,
             "rows": len(examples),
             "columns": examples.columns.used(),
-            "labels": {name: counts.get(name, 0) for name in labels.names},
+            "task": task.name,
+            "labels": task.counts(examples, labels),
             "split": splits.sizes(),
             "notes": [*examples.notes, *splits.notes],
         },
@@ -80,12 +112,12 @@ def write_prepared(
 
 
 def write_predictions(
-    run: RunFolder, sides: Mapping[str, Examples], answered: Mapping[str, list[Prediction]], *, texts: bool
+    run: RunFolder, task: Task, sides: Mapping[str, Rows], answered: Mapping[str, Sequence[Answer]], *, texts: bool
 ) -> None:
-    """Write predictions.parquet: file, row, side, gold label, answer, score, and a probability for each label."""
+    """Write predictions.parquet: file, row, side, gold answer, the model's answer, and all scores where it has some."""
     tables = []
     for side, answers in answered.items():
-        examples = sides[side]
+        examples = sides[side].examples
         columns: dict[str, Any] = {
             "file": examples.column("file").cast(pa.string()),
             "row": examples.column("row"),
@@ -93,17 +125,21 @@ def write_predictions(
         }
         if texts:
             columns |= {name: examples.column(name) for name in ("text", "text_pair") if name in examples}
-        columns |= {
-            "gold": examples.column("label"),
-            "label": pa.array([each.label for each in answers], pa.string()),
-            "guess": pa.array([each.guess for each in answers], pa.string()),
-            "score": pa.array([each.score for each in answers], pa.float64()),
-            "unknown": pa.array([each.unknown for each in answers], pa.bool_()),
-            "scores": pa.array([list(each.scores.values()) for each in answers], pa.list_(pa.float64())),
-        }
+        columns["gold"] = examples.column(task.role)
+        columns |= _answer_columns(task, answers)
         tables.append(pa.table(columns))
     with replacing(run.predictions) as temporary:
         pq.write_table(pa.concat_tables(tables, promote_options="default"), temporary)
+
+
+def _answer_columns(task: Task, answers: Sequence[Answer]) -> dict[str, pa.Array]:
+    found = [each.as_json(scores=True) for each in answers]
+    schema = task.answer_schema()
+    columns = {field.name: pa.array([each[field.name] for each in found], field.type) for field in schema}
+    scored = [list(each["scores"].values()) for each in found if isinstance(each.get("scores"), Mapping)]
+    if scored and len(scored) == len(found) and all(isinstance(score, float) for score in scored[0]):
+        columns["scores"] = pa.array(scored, pa.list_(pa.float64()))
+    return columns
 
 
 def write_scores(run: RunFolder, scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from bertsmith import baselines, bundle, encoders
 from bertsmith.baselines import Baseline
-from bertsmith.data.encode import Encoded, TokenEncoder
+from bertsmith.encoded import Encoded
 from bertsmith.errors import UsageError
-from bertsmith.inference.predictor import Predictor, Texts, check_texts
-from bertsmith.inference.torch_engine import TOKEN_BUDGET, pick_device
+from bertsmith.inference.predictor import Done, Predictor, token_encoder
+from bertsmith.inference.torch_engine import pick_device
 from bertsmith.recipe import Recipe
 from bertsmith.run_folder import open_run
-from bertsmith.tasks import task_named
+from bertsmith.tasks import Rows, task_named
+from bertsmith.tasks.protocol import Texts
 from bertsmith.training.frozen_features import frozen_features
 from bertsmith.training.model import build
 
 Array = np.ndarray[Any, Any]
-NAMES = ("majority", "tfidf", "frozen")
-_SMALLEST = 1e-12
+NAMES = ("majority", "tfidf", "words", "frozen")
 
 
 @dataclass(frozen=True)
 class WordRung(Predictor):
-    """A rung that takes texts: majority or TF-IDF. It needs no encoder, and cuts nothing."""
+    """A rung that reads texts: majority, TF-IDF or words. It cuts nothing."""
 
     rung: Baseline
 
-    def encode(self, texts: Texts, pairs: Texts | None = None) -> Any:
+    def encode(self, texts: Texts, pairs: Texts | None = None, *, words: pa.ChunkedArray | None = None) -> Encoded:
         """Hold the texts as they are."""
-        check_texts(texts, pairs, wants_pairs=self.info.pair)
-        return _Held(texts, pairs)
+        encoded = super().encode(texts, pairs, words=words)
+        return dataclasses.replace(encoded, cut=np.zeros_like(encoded.cut))
 
-    def logits_of(
-        self, encoded: Any, *, budget: int = TOKEN_BUDGET, done: Callable[[int], None] | None = None
-    ) -> Array:
-        """Return log probabilities, whose softmax is the rung's own probabilities."""
-        return _as_logits(self.rung.predict_proba(encoded.texts, encoded.pairs))
+    def probabilities_of(self, rows: Rows, *, done: Done | None = None) -> Array:
+        """Ask the rung."""
+        return self.rung.predict_proba(*self.task.unit_texts(rows))
 
 
 @dataclass(frozen=True)
@@ -50,22 +49,10 @@ class FrozenRung(Predictor):
 
     rung: Baseline
 
-    def logits_of(
-        self, encoded: Encoded, *, budget: int = TOKEN_BUDGET, done: Callable[[int], None] | None = None
-    ) -> Array:
-        """Return log probabilities, whose softmax is the rung's own probabilities."""
-        found = frozen_features(self.model, encoded, outputs=len(self.labels), done=done)
-        return _as_logits(self.rung.predict_proba(found.mean if self.rung.view == "mean" else found.head))
-
-
-@dataclass(frozen=True)
-class _Held:
-    texts: Texts
-    pairs: Texts | None
-
-    @property
-    def tokens_cut(self) -> Array:
-        return np.zeros(len(self.texts), dtype=np.int32)
+    def probabilities_of(self, rows: Rows, *, done: Done | None = None) -> Array:
+        """Ask the rung about what the frozen encoder says."""
+        found = frozen_features(self.model, rows.encoded, outputs=len(self.labels), done=done)
+        return self.rung.predict_proba(found.views()[self.rung.view])
 
 
 def load_rung(path: Path, name: str, *, device: str = "auto") -> Predictor:
@@ -73,7 +60,7 @@ def load_rung(path: Path, name: str, *, device: str = "auto") -> Predictor:
 
     Args:
         path: The run.
-        name: `majority`, `tfidf` or `frozen`.
+        name: `majority`, `tfidf`, `words` or `frozen`.
         device: Where the frozen encoder runs.
 
     Raises:
@@ -85,10 +72,10 @@ def load_rung(path: Path, name: str, *, device: str = "auto") -> Predictor:
     run = open_run(path)
     info = bundle.load_info(run.model)
     rung = baselines.load(run.baselines, name)
+    info = dataclasses.replace(info, decision=_decision(run.read_json(run.scores), name))
     task = task_named(info.task)
     # The tokenizer of the bundle is the encoder's own.
-    source = encoders.Encoder(info.encoder, run.model)
-    tokens = TokenEncoder(source.tokenizer(), info.max_length, source.pad_id)
+    tokens = token_encoder(info, task, run.model)
     if not rung.view:
         return WordRung(info, task, tokens, None, rung)
     import transformers
@@ -99,5 +86,7 @@ def load_rung(path: Path, name: str, *, device: str = "auto") -> Predictor:
     return FrozenRung(info, task, tokens, model.to(pick_device(device)).eval(), rung)
 
 
-def _as_logits(probabilities: Array) -> Array:
-    return np.log(np.maximum(probabilities, _SMALLEST))
+def _decision(scores: dict[str, Any], name: str) -> dict[str, Any]:
+    """Find what was tuned for a rung."""
+    found: dict[str, Any] = scores["baselines"][name].get("decision") or {}
+    return found

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-
 from bertsmith.clock import in_words
-from bertsmith.examples import SIDES, Examples, LabelSet
+from bertsmith.examples import SIDES, Examples
 from bertsmith.findings import Findings
 from bertsmith.listener import Listener
 
 if TYPE_CHECKING:
     from bertsmith.baselines import Rung
-    from bertsmith.data.encode import Encoded
     from bertsmith.data.split import Splits
+    from bertsmith.encoded import Encoded
+    from bertsmith.long_texts import LongTexts
     from bertsmith.recipe import Recipe
     from bertsmith.run_folder import RunFolder
+    from bertsmith.tasks import Task
     from bertsmith.training.fit import Fitted
     from bertsmith.training.model import Parameters
 
-_SHOWN_LABELS = 6
+_PROSE = {
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "samples_f1": "samples-F1",
+    "weighted_f1": "weighted F1",
+    "span_f1": "span F1",
+    "f1": "F1",
+    "mcc": "MCC",
+    "mae": "MAE",
+    "mse": "MSE",
+}
 _SHOWN_WARNINGS = 5
 
 
-def read(listener: Listener, examples: Examples, labels: LabelSet) -> None:
-    """Say what was read, and which columns were taken."""
-    counts = {each["values"]: each["counts"] for each in pc.value_counts(examples.column("label")).to_pylist()}
-    ranked = sorted(labels.names, key=lambda name: -counts.get(name, 0))
-    shown = " · ".join(f"{name} {counts.get(name, 0):,}" for name in ranked[:_SHOWN_LABELS])
-    more = f" · {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
-    listener.tell("read", f"{len(examples):,} rows, {len(labels)} labels: {shown}{more}", aside=examples.source)
+def read(listener: Listener, examples: Examples, told: str, *, task: str) -> None:
+    """Say what was read, what is to be learned from it, and which columns were taken."""
+    listener.tell("read", f"{len(examples):,} rows, {told}", aside=examples.source)
     for note in examples.notes:
         listener.tell("", note)
+    listener.tell("task", task)
 
 
 def check(listener: Listener, findings: Findings) -> None:
@@ -62,16 +68,30 @@ def split(listener: Listener, splits: Splits, *, seed: int) -> None:
         listener.tell("", note)
 
 
+def long_texts(listener: Listener, long: LongTexts) -> None:
+    """Say how texts above the max length are read, where that was a choice."""
+    if not long.choices:
+        return
+    scored = " · ".join(
+        f"{each.way} {each.score:.3f} (work x{each.work:.1f}{'' if each.allowed else ', above the budget'})"
+        for each in long.choices
+    )
+    listener.tell("long", f"{long.way}: {long.metric} on validation, encoder frozen: {scored}")
+
+
 def encode(listener: Listener, encoded: Encoded, max_length: int) -> None:
     """Say how long a text may be, and what the training rows lose by it."""
     cut = int((encoded.tokens_cut > 0).sum())
     lost = int(encoded.tokens_cut.sum())
     every = lost + int(encoded.lengths.sum())
+    windows = len(encoded.window_lengths)
     loss = (
         f"{cut:,} training rows are cut, {lost / max(1, every):.2%} of their tokens lost"
         if cut
         else "no training row is cut"
     )
+    if windows > len(encoded):
+        loss += f", {windows:,} windows"
     mean = encoded.lengths.mean() if len(encoded) else 0
     listener.tell("encode", f"max length {max_length} tokens: {loss}; {mean:.0f} tokens on average")
 
@@ -80,9 +100,11 @@ def baselines(listener: Listener, rungs: Sequence[Rung], judged: Sequence[Mappin
     """Say how far the cheap rungs of the ladder come."""
     told = []
     for rung, scores in zip(rungs, judged, strict=True):
-        value = "" if scores is None else f" {scores['accuracy']['value']:.3f}"
+        value = "" if scores is None else f" {scores[rung.model.task.compared[0]]['value']:.3f}"
         told.append(f"{rung.name}{value} ({in_words(rung.seconds)})")
-    listener.tell("baselines", "accuracy on test rows: " + " · ".join(told))
+    if rungs:
+        named = in_prose(rungs[0].model.task.compared[0])
+        listener.tell("baselines", f"{named} on test rows: " + " · ".join(told))
 
 
 def model(listener: Listener, parameters: Parameters, recipe: Recipe) -> None:
@@ -117,19 +139,26 @@ def fit(listener: Listener, fitted: Fitted, recipe: Recipe) -> None:
     )
 
 
-def evaluate(listener: Listener, scores: Mapping[str, Any] | None) -> None:
-    """Say how good the model is on rows that it has not seen."""
+def evaluate(
+    listener: Listener,
+    task: Task,
+    scores: Mapping[str, Any] | None,
+    rungs: Sequence[Mapping[str, Any] | None],
+) -> None:
+    """Say how good the model is on rows that it has not seen; `rungs` are the scores of the ladder."""
     if scores is None:
         listener.tell("evaluate", "no test rows, so nothing honest can be said about how good it is")
         return
-    listener.tell(
-        "evaluate", f"{shown('accuracy', scores)}, {shown('macro_f1', scores)} on {scores['rows']:,} unseen rows"
-    )
-    loss, equal = scores["log_loss"]["value"], math.log(len(scores["per_class"]))
-    if loss > equal:
+    figures = ", ".join(shown(name, scores) for name in task.compared)
+    listener.tell("evaluate", f"{figures} on {scores['rows']:,} unseen rows")
+    cheapest = rungs[0] if rungs else None
+    if cheapest is None or "log_loss" not in scores or "log_loss" not in cheapest:
+        return
+    loss, prior = scores["log_loss"]["value"], cheapest["log_loss"]["value"]
+    if loss > prior:
         listener.warn(
-            f"its probabilities are far too sure of themselves: their log loss is {loss:.2f}, that of equal ones "
-            f"{equal:.2f}. Go by the labels, not by the scores; more rows help most."
+            f"its probabilities are far too sure of themselves: their log loss is {loss:.2f}, that of the mere label "
+            f"shares {prior:.2f}. Go by the labels, not by the scores; more rows help most."
         )
 
 
@@ -140,8 +169,17 @@ def shown(name: str, scores: Mapping[str, Any]) -> str:
     'macro-F1 0.861 [0.812, 0.903]'
     """
     each = scores[name]
-    words = {"macro_f1": "macro-F1", "weighted_f1": "weighted F1", "mcc": "MCC"}.get(name, name.replace("_", " "))
-    return f"{words} {each['value']:.3f} [{each['low']:.3f}, {each['high']:.3f}]"
+    interval = "" if each["low"] is None else f" [{each['low']:.3f}, {each['high']:.3f}]"
+    return f"{in_prose(name)} {each['value']:.3f}{interval}"
+
+
+def in_prose(name: str) -> str:
+    """Write a metric's name as people do.
+
+    >>> in_prose("macro_f1"), in_prose("exact_match"), in_prose("mcc")
+    ('macro-F1', 'exact match', 'MCC')
+    """
+    return _PROSE.get(name, name.replace("_", " "))
 
 
 def done(listener: Listener, run: RunFolder, scores: Mapping[str, Any]) -> None:

@@ -59,6 +59,14 @@ TRAIN_FLAGS = [
     "--group",
     "--time",
     "--encoding",
+    "--task",
+    "--levels",
+    "--labels-separator",
+    "--annotators",
+    "--long",
+    "--stride",
+    "--pooling",
+    "--long-budget",
     "--dataset",
     "--json",
 ]
@@ -90,7 +98,7 @@ def test_train_with_json_prints_one_object(data, tiny_encoder, tmp_path, capsys)
     assert json.loads(said.out) == json.loads((tmp_path / "run" / "scores.json").read_text())
     stages = [line.split()[0] for line in said.err.splitlines() if not line.startswith((" ", "warning"))]
     assert list(dict.fromkeys(stages)) == [
-        "read", "check", "split", "encode", "baselines", "model", "fit", "evaluate", "verdict", "run",
+        "read", "task", "check", "split", "encode", "baselines", "model", "fit", "evaluate", "verdict", "run",
     ]  # fmt: skip
     assert "\nwarning   " in said.err
     assert "\x1b" not in said.err + said.out
@@ -142,7 +150,9 @@ def test_check_with_json_prints_one_object(data, tiny_encoder, capsys):
     order = ["error", "warning", "note"]
     places = [order.index(each["severity"]) for each in found["findings"]]
     assert places == sorted(places)
-    assert {line.split()[0] for line in said.err.splitlines() if not line.startswith(" ")} == {"read", "split"}
+    assert {line.split()[0] for line in said.err.splitlines() if not line.startswith(" ")} == {
+        "read", "task", "split",
+    }  # fmt: skip
 
 
 def test_check_lists_each_finding_once(data, tiny_encoder, capsys):

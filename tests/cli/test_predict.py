@@ -135,7 +135,10 @@ def test_files_of_every_format_keep_their_columns(run, answers, tmp_path, capsys
     write_table(tmp_path / source, table)
     said = say(capsys, "predict", run.path, "--in", tmp_path / source, "--out", tmp_path / target)
     assert (said.code, said.err) == (0, "")
-    assert said.out == f"predict   30 rows, answers in columns 'label' and 'score'  ({tmp_path / target})\n"
+    assert (
+        said.out
+        == f"predict   30 rows, answers in columns 'label', 'guess', 'score' and 'unknown'  ({tmp_path / target})\n"
+    )
     readers = {
         ".csv": lambda path: polars.read_csv(path, infer_schema_length=0),
         ".tsv": lambda path: polars.read_csv(path, infer_schema_length=0, separator="\t"),
@@ -158,7 +161,10 @@ def test_own_columns_of_our_names_are_kept(run, tmp_path, capsys):
     )
     assert json.loads(said.out) == {
         "rows": 30, "cut": 0, "out": str(tmp_path / "out.csv"),
-        "columns": {"label": "predicted_label", "score": "predicted_score"},
+        "columns": {
+            "label": "predicted_label", "guess": "predicted_guess", "score": "predicted_score",
+            "unknown": "predicted_unknown",
+        },
     }  # fmt: skip
     rows = read_csv(tmp_path / "out.csv")
     assert list(rows[0]) == [
@@ -253,6 +259,6 @@ def test_cut_texts_are_told(run, tmp_path, capsys):
     said = say(capsys, "predict", run.path, "--in", tmp_path / "in.csv", "--out", tmp_path / "out.csv")
     length = run.scores["model"]["max_length"]
     assert said.out == (
-        "predict   3 rows, answers in columns 'label' and 'score'; "
+        "predict   3 rows, answers in columns 'label', 'guess', 'score' and 'unknown'; "
         f"2 texts were longer than {length} tokens and were cut  ({tmp_path / 'out.csv'})\n"
     )

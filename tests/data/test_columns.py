@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from bertsmith.data.canonical import canonical
 from bertsmith.data.columns import LABEL_NAMES, PAIRS, TEXT_NAMES, find_columns, match_column
 from bertsmith.errors import BertsmithError, DataError, UsageError
 from bertsmith.recipe import Read
@@ -199,3 +200,24 @@ def test_names_match_exactly_before_they_match_loosely() -> None:
     assert match_column("text", ["Text", "text"]) == "text"
     assert match_column("TEXT", ["text ", "label"]) == "text "
     assert match_column("TEXT", ["text ", "Text"]) is None
+
+
+@pytest.mark.parametrize(
+    ("table", "task", "parts", "canonical_names"),
+    [
+        ({"tokens": [["a", "b"]], "tags": [["X", "O"]]}, "token-labels", {"tokens": "tokens"}, ["text", "words"]),
+        ({"note": ["a b"]}, "token-labels", {"text": "note"}, ["text"]),
+        ({"question": ["q"], "context": ["c"], "answers": [[{"text": "c", "start": 0}]]}, "question-answering",
+         {"text": "question", "text_pair": "context"}, ["text", "text_pair"]),
+        ({"text": ["a"], "labels": [["x"]], "id": [1]}, "multi-label", {"text": "text"}, ["text"]),
+    ],
+)  # fmt: skip
+def test_what_a_model_reads_can_be_had_batch_by_batch(
+    table: dict[str, list[object]], task: str, parts: dict[str, str], canonical_names: list[str]
+) -> None:
+    """Without labels, columns that a model of a task reads become canonical, gold answers aside."""
+    batch = pa.table(table)
+    columns = find_columns(batch, Read(task=task), source="a.csv", labelled=False).columns.inputs()
+    assert columns.used() == parts
+    made, notes = canonical(batch, columns, where=str, source="a.csv", labelled=False)
+    assert (made.column_names, notes) == (canonical_names, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import io
 import json
@@ -45,7 +46,10 @@ ROWS = st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8)
 QUOTES = 'Inside a quoted cell each quote is doubled: "she said ""no""".'
 ONE_OBJECT = 'Each line is one object, such as {"text": "so good", "label": "positive"}.'
 CELLS = 'A cell that holds the separator or a line end must stand in quotes: "like, this".'
-FORMATS = ".csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, or a folder with one sub-folder a label"
+FORMATS = (
+    ".csv, .tsv, .jsonl, .ndjson, .json, .conll, .conllu, .iob, .iob2, .bio (each also with .gz), .parquet, or a "
+    "folder with one sub-folder a label"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -523,3 +527,11 @@ def test_a_text_file_that_is_not_utf8_is_named() -> None:
         "  Read it with --encoding cp1252"
     )
     assert read_folder(Path("data"), encoding="cp1252")[0].column("text").to_pylist() == ["schöne Grüße aus der Küche"]
+
+
+def test_a_read_csv_is_let_go(tmp_path):
+    """No thread of Arrow's holds the file when reading has ended: one that did would abort Python at its end."""
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "a,b\n" * 1000, encoding="utf-8")
+    assert read_table(path).num_rows == 1000
+    assert [each for each in gc.get_objects() if type(each).__name__ == "_Utf8Stream"] == []

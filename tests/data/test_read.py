@@ -19,7 +19,7 @@ from bertsmith.errors import BertsmithError, DataError, MissingExtraError, Usage
 from bertsmith.recipe import Read
 
 CSV = "text,label\nso good,pos\nso bad,neg\n"
-CLASSES_TIP = 'Write classes as 0, 1, 2 (not 1.0), or put ranges into classes such as "low" and "high".'
+CLASSES_TIP = "Write classes as 0, 1, 2 (not 1.0), or learn the numbers themselves with --task regression."
 NOT_CLASSES = "is a number with a fraction or a point. Labels must be classes: names or whole numbers."
 
 
@@ -108,13 +108,13 @@ def test_labels_of_other_types_become_text() -> None:
 @pytest.mark.parametrize(
     ("values", "row", "shown"),
     [
-        (["1.0", "2"], 1, "'1.0'"), (["2", " .5"], 2, "' .5'"), (["1", "1e5"], 2, "'1e5'"),
-        ([0.37, 1], 1, "0.37"),
+        (["1.0", "2"], 1, "'1.0'"), (["2", " 5."], 2, "' 5.'"), (["1", "1e5"], 2, "'1e5'"),
+        ([3.0, 1], 1, "3.0"),
         ([None, 1.0], 2, "1.0"),
     ],
 )  # fmt: skip
 def test_measurements_are_no_labels(values: list[Any], row: int, shown: str) -> None:
-    """A column of numbers with fractions is refused, since its values are no classes."""
+    """Whole numbers with a point may be classes or measurements: they are refused, and both ways are told."""
     assert error_of({"text": ["a", "b"], "label": values}) == (
         f"data: row {row}: label {shown} in column 'label' {NOT_CLASSES}\n  {CLASSES_TIP}"
     )
@@ -186,8 +186,8 @@ def test_data_that_nothing_can_be_learned_from_is_refused(case: str) -> None:
     ("values", "message"),
     [
         ({"text": ["a", "b"], "label": ["x", ["y", "z"]]},
-         "a.jsonl: row 2: column 'label' holds a list or an object, where one label is expected.\n"
-         "  One label a row is needed; rows with several labels cannot be learned from yet."),
+         "a.jsonl: row 2: column 'label' holds [\"y\", \"z\"], a list of texts, where a text is expected, "
+         "as in the rows before.\n  Give every row of the column the same kind of value."),
         ({"text": ["a", {"b": 1}], "label": ["x", "y"]},
          "a.jsonl: row 2: column 'text' holds a list or an object, where one text is expected.\n"
          "  Join its parts into one text, or name another column with --text."),

@@ -359,3 +359,96 @@ def test_given_rows_alone_cannot_be_trained_with():
         "reviews.csv: no rows to train with.\n"
         "  Rows of a validation or test file are never trained with: give the training rows as DATA."
     )
+
+
+def shared_out_labels(labels, near=None, *, shares=SHARES, seed=0, **columns):
+    """Split made-up rows that have several labels; returns the splits and each row's side."""
+    labels = np.asarray(labels, dtype=bool)
+    near = np.arange(len(labels)) if near is None else renumbered(np.asarray(near, dtype=np.int64))
+    groups = TextGroups(near, near, None)
+    splits = split(table(len(labels), **columns), strata=labels, groups=groups, shares=shares, seed=seed)
+    return splits, splits.side_of(len(labels))
+
+
+def label_shares(labels, sides):
+    """Share of each label's rows on each side, `(labels, sides)`."""
+    return np.array([labels[sides == side].sum(axis=0) for side in SIDES]).T / labels.sum(axis=0)[:, None]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 120), st.integers(1, 6), st.sampled_from([3, 40, 2_000]))
+@settings(max_examples=100, deadline=None)
+def test_rows_with_several_labels_keep_all_promises(seed, rows, count, texts):
+    """Every row has one side, groups stay together, and each label trains, rows without any label included."""
+    draw = np.random.default_rng(seed)
+    labels, near = draw.random((rows, count)) < draw.random(count), draw.integers(0, texts, rows)
+    splits, sides = shared_out_labels(labels, near, seed=seed)
+    assert sorted(np.concatenate(list(splits.sides.values())).tolist()) == list(range(rows))
+    assert on_one_side(sides, near)
+    assert (labels[sides == "train"].any(axis=0) == labels.any(axis=0)).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_label_has_its_share_on_every_side(seed):
+    """Common and rare labels, alone and together, are shared out as the whole is."""
+    draw = np.random.default_rng(seed)
+    labels = draw.random((2_000, 8)) < [0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01]
+    labels[:, 1] |= labels[:, 0] & (draw.random(2_000) < 0.5)
+    splits, sides = shared_out_labels(labels, seed=seed)
+    assert (
+        np.abs(label_shares(labels, sides) * labels.sum(axis=0)[:, None] - labels.sum(axis=0)[:, None] * SHARES).max()
+        <= 4
+    )
+    assert np.abs(np.array(list(splits.sizes().values())) / 2_000 - SHARES).max() < 0.01
+    assert splits.notes == ()
+
+
+def test_groups_of_rows_with_labels_do_not_upset_the_shares():
+    """Groups of many sizes stay together, and single rows make up for them."""
+    draw = np.random.default_rng(0)
+    labels = draw.random((1_200, 4)) < [0.4, 0.2, 0.1, 0.05]
+    near = np.concatenate([np.zeros(60), np.repeat(np.arange(1, 101), 4), np.arange(200, 940)])
+    splits, sides = shared_out_labels(labels, near)
+    assert on_one_side(sides, near)
+    assert np.abs(np.array(list(splits.sizes().values())) / 1_200 - SHARES).max() < 0.01
+    assert np.abs(label_shares(labels, sides) - SHARES).max() < 0.06
+
+
+def test_the_seed_decides_over_rows_with_labels():
+    """The same seed gives the same split, another seed another one."""
+    labels = np.random.default_rng(0).random((300, 3)) < 0.3
+    sides = [shared_out_labels(labels, seed=seed)[1].tolist() for seed in (3, 3, 4)]
+    assert sides[0] == sides[1] != sides[2]
+
+
+def test_a_label_with_one_row_trains():
+    """Whatever the seed, and also where train's share is small."""
+    labels = np.zeros((200, 3), dtype=bool)
+    labels[:100, 0] = labels[7, 1] = labels[150, 2] = True
+    for seed in range(10):
+        _, sides = shared_out_labels(labels, shares=(0.25, 0.25, 0.25, 0.25), seed=seed)
+        assert (sides[7], sides[150]) == ("train", "train")
+
+
+def test_of_very_many_rows_the_rarest_label_counts(monkeypatch):
+    """Above the limit the split is by one class a row, and rare labels still have their shares."""
+    monkeypatch.setattr("bertsmith.data.split.MOST_ROWS", 1_000)
+    labels = np.random.default_rng(0).random((1_500, 4)) < [0.5, 0.3, 0.1, 0.04]
+    splits, sides = shared_out_labels(labels)
+    assert np.abs(label_shares(labels, sides)[3] * labels[:, 3].sum() - labels[:, 3].sum() * np.array(SHARES)).max() < 1
+    assert np.abs(np.array(list(splits.sizes().values())) - np.array(SHARES) * 1_500).max() < 3
+
+
+def test_given_sides_of_rows_with_labels_are_kept():
+    """A test file stays the test side, and a label that only it has is reported."""
+    labels = np.zeros((450, 3), dtype=bool)
+    labels[:200, 0] = labels[200:, 1] = labels[449, 2] = True
+    splits, sides = shared_out_labels(labels, given=pa.array([None] * 400 + ["test"] * 50))
+    assert set(sides[400:]) == {"test"}
+    assert splits.sizes() == {"train": 320, "validation": 40, "calibration": 40, "test": 50}
+    assert splits.notes == ("1 of 3 classes have no training row: the model cannot learn them.",)
+
+
+def test_rows_without_any_label_are_shared_out_too():
+    """Where no row has a label the shares of the sides hold all the same."""
+    splits, _ = shared_out_labels(np.zeros((1_000, 2)))
+    assert splits.sizes() == {"train": 700, "validation": 100, "calibration": 100, "test": 100}

@@ -17,7 +17,7 @@ from bertsmith.errors import BundleError, UsageError
 from bertsmith.examples import LabelSet
 from bertsmith.inference.predictor import load
 from bertsmith.inference.torch_engine import batches_by_length
-from bertsmith.tasks import SingleLabel
+from bertsmith.tasks.single_label import SingleLabel
 from bertsmith.training.model import build
 
 LABELS = LabelSet(("bad, really", 'good "quoted"', "null"))
@@ -59,7 +59,9 @@ def test_answers_do_not_depend_on_the_batch(folder):
     predictor = load(folder, device="cpu")
     together = predictor.predict(TEXTS)
     for budget in (1, 64, 100_000):
-        again = predictor.predict(TEXTS, budget=budget)
+        rows = predictor.rows(TEXTS)
+        found = predictor.task.probabilities(predictor.logits_of(rows.encoded, budget=budget))
+        again = predictor.task.decode(rows, found, predictor.info.decision)
         assert [each.label for each in again] == [each.label for each in together]
         for one, other in zip(again, together, strict=True):
             assert one.scores == pytest.approx(other.scores, abs=1e-5)

@@ -23,7 +23,7 @@ from bertsmith.scoring import files
 from bertsmith.scoring.answers import AnswerColumns
 from bertsmith.scoring.files import score_file
 from bertsmith.scoring.writers import open_writer
-from bertsmith.tasks import SingleLabel
+from bertsmith.tasks.single_label import SingleLabel
 
 # Any character that a file can hold: no surrogates, no NUL.
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -34,23 +34,27 @@ class Stub:
 
     labels = LabelSet(("even", "odd"))
     task = SingleLabel()
+    has_scores = True
 
     def __init__(self, *, pair: bool = False) -> None:
         self.info = SimpleNamespace(columns={"text": "text"}, pair=pair, max_length=9)
         self.batches: list[int] = []
 
-    def encode(self, texts: pa.ChunkedArray, pairs: pa.ChunkedArray | None = None) -> Any:
+    def rows(self, texts: pa.ChunkedArray, pairs: pa.ChunkedArray | None = None, *, words: Any = None) -> Any:
         """Keep the texts; those of more than nine characters count as cut."""
+        assert words is None
         rows = texts.to_pylist()
         if pairs is not None:
             rows = [text + pair for text, pair in zip(rows, pairs.to_pylist(), strict=True)]
         self.batches.append(len(rows))
-        return SimpleNamespace(rows=rows, tokens_cut=np.array([max(0, len(row) - 9) for row in rows]))
+        cut = np.array([max(0, len(row) - 9) for row in rows])
+        return SimpleNamespace(texts=rows, encoded=SimpleNamespace(tokens_cut=cut), labels=self.labels)
 
-    def logits_of(self, encoded: Any) -> np.ndarray:
-        """Give five to the right answer."""
-        odd = np.array([len(row) % 2 for row in encoded.rows])
-        return np.stack([1 - odd, odd], axis=1).astype(np.float32) * 5
+    def answer(self, rows: Any) -> Any:
+        """Give a logit of five to the right answer."""
+        odd = np.array([len(row) % 2 for row in rows.texts])
+        logits = np.stack([1 - odd, odd], axis=1).astype(np.float32) * 5
+        return self.task.decode(rows, self.task.probabilities(logits), {})
 
 
 def expected(text: str) -> str:
@@ -128,7 +132,7 @@ def test_scores_are_in_the_order_of_the_labels(tmp_path):
     """A column for each label, named score:LABEL, holding its probability."""
     (tmp_path / "in.csv").write_text("text\nab\nabc\n")
     done = score(tmp_path / "in.csv", tmp_path / "out.csv", scores=True)
-    assert done.columns == AnswerColumns("label", "guess", "score", "unknown", ("score:even", "score:odd"))
+    assert done.columns == AnswerColumns(SingleLabel().answer_schema(), "", ("even", "odd"))
     with (tmp_path / "out.csv").open(newline="") as file:
         first, second = csv.DictReader(file)
     high = 1 / (1 + np.exp(-5))
@@ -165,14 +169,12 @@ def test_an_encoding_can_be_named(tmp_path):
 )  # fmt: skip
 def test_all_names_get_the_prefix_or_none(names, prefix):
     """One clash renames all of our columns alike, so that a reader finds them by one rule."""
-    found = AnswerColumns.beside(names, labels=("even", "odd"))
-    assert found == AnswerColumns(
-        f"{prefix}label",
-        f"{prefix}guess",
-        f"{prefix}score",
-        f"{prefix}unknown",
-        (f"{prefix}score:even", f"{prefix}score:odd"),
-    )
+    found = AnswerColumns.beside(names, SingleLabel(), labels=("even", "odd"))
+    assert found.names == {part: prefix + part for part in ("label", "guess", "score", "unknown")}
+    own = [f"own {place}" for place in range(2)]
+    assert found.schema(pa.schema([(name, pa.string()) for name in own])).names == [
+        *own, *found.names.values(), f"{prefix}score:even", f"{prefix}score:odd",
+    ]  # fmt: skip
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):

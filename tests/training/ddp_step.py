@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from bertsmith.tasks.single_label import SingleLabel
 from tests.conftest import toy_rows
-from tests.training.test_trainer import gradient_of_one_step
+from tests.training.steps import gradient_of_one_step, rows_of
 
 
 def main() -> None:
@@ -16,8 +17,9 @@ def main() -> None:
     torch.set_num_threads(1)
     encoder, target, size, accumulate = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     weights = torch.linspace(0.1, 2.0, 21, dtype=torch.float64).numpy()
+    rows = rows_of(encoder, SingleLabel(), toy_rows(21), weights=weights)
     moved = gradient_of_one_step(
-        encoder, toy_rows(21), weights, target.parent / "scratch", batch_size=size, accumulate=accumulate
+        encoder, SingleLabel(), rows, target.parent / "scratch", batch_size=size, accumulate=accumulate
     )
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     if rank == 0:

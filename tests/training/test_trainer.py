@@ -11,41 +11,28 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bertsmith import encoders
-from bertsmith.data.encode import Encoded, TokenEncoder
 from bertsmith.errors import BertsmithError, RecipeError
 from bertsmith.examples import LabelSet
 from bertsmith.listener import Silent
-from bertsmith.recipe import Recipe
 from bertsmith.run_folder import RunFolder
-from bertsmith.tasks import SingleLabel
+from bertsmith.tasks import Rows
+from bertsmith.tasks.single_label import SingleLabel
 from bertsmith.training.batches import effective_batches
 from bertsmith.training.fit import fit
 from bertsmith.training.model import build
-from bertsmith.training.trainer import TrainingRows
 from tests.conftest import toy_rows
+from tests.training.steps import fresh_model, gradient_of_one_step, recipe, rows_of
 
 LABELS = LabelSet(("negative", "neutral", "positive"))
 
 
-def encoded_rows(folder: Path, rows: list[tuple[str, str]]) -> tuple[Encoded, np.ndarray]:
-    tokens = TokenEncoder(encoders.find(str(folder)).tokenizer(), 32, 0)
-    return tokens.encode([text for text, _ in rows]), LABELS.ids([label for _, label in rows])
+def toy(folder: Path, count: int, *, seed: int = 0, weights: np.ndarray | None = None) -> Rows:
+    return rows_of(folder, SingleLabel(), toy_rows(count, seed=seed), weights=weights)
 
 
-def recipe(**changes) -> Recipe:
-    settings = {
-        "epochs": 2,
-        "batch_size": 8,
-        "learning_rate": 1e-3,
-        "dropout": 0.0,
-        "precision": "fp32",
-        "device": "cpu",
-    }
-    return Recipe.of(**{**settings, **changes})
-
-
-def plain_loop(model, encoded: Encoded, targets, weights, settings) -> list[float]:
+def plain_loop(model, rows: Rows, settings) -> list[float]:
     """The textbook loop: AdamW, warm-up and linear decay, clipping, weighted mean loss."""
+    encoded, targets, weights = rows.encoded, rows.targets, rows.weights
     spared = [name for name, _ in model.named_parameters() if "bias" in name or "LayerNorm" in name]
     groups = [
         {
@@ -68,7 +55,7 @@ def plain_loop(model, encoded: Encoded, targets, weights, settings) -> list[floa
         rate = min(step / max(1, warm), 1.0) if step < warm else (len(plan) - step) / max(1, len(plan) - warm)
         for group in optimizer.param_groups:
             group["lr"] = settings.fit.learning_rate * rate
-        padded = {name: torch.from_numpy(array) for name, array in encoded.pad(batch).items()}
+        padded = {name: torch.from_numpy(array) for name, array in encoded.pad_windows(batch).items()}
         logits = model(**padded).logits
         each = cross_entropy(logits, torch.from_numpy(targets[batch]), reduction="none")
         share = torch.from_numpy(weights[batch]).float()
@@ -95,78 +82,37 @@ def every_step(monkeypatch):
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_loss_curve_equals_a_plain_pytorch_loop(tiny_encoder, tmp_path, every_step, accumulate, weighted):
     """In fp32 without dropout every step's loss is the plain loop's within 1e-5, and so are the weights."""
-    rows = toy_rows(90)
-    encoded, targets = encoded_rows(tiny_encoder, rows)
-    weights = np.random.default_rng(0).uniform(0.1, 3, len(rows)) if weighted else np.ones(len(rows))
+    weights = np.random.default_rng(0).uniform(0.1, 3, 90) if weighted else None
+    rows = toy(tiny_encoder, 90, weights=weights)
+    assert len(rows.encoded.window_lengths) == len(rows)
     settings = recipe(batch_size=16 // accumulate, accumulate=accumulate)
-    models = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        models.append(build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=0.0))
+    models = [fresh_model(tiny_encoder, SingleLabel(), rows) for _ in range(2)]
     history = tmp_path / "history.jsonl"
-    fit(models[0], TrainingRows(encoded, targets, weights), None, task=SingleLabel(), recipe=settings,
-        run=RunFolder(tmp_path), listener=Silent())  # fmt: skip
+    fit(models[0], rows, None, task=SingleLabel(), recipe=settings, run=RunFolder(tmp_path), listener=Silent())
 
-    expected = plain_loop(models[1], encoded, targets, weights, settings)
+    expected = plain_loop(models[1], rows, settings)
 
     assert logged_losses(history) == pytest.approx(expected, abs=1e-5)
     for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
-def gradient_of_one_step(folder, rows, weights, tmp_path, **changes) -> torch.Tensor:
-    """Plain SGD at rate 1 moves the weights by the gradient."""
-    from bertsmith.training.fit import _arguments
-    from bertsmith.training.trainer import TaskTrainer
-
-    encoded, targets = encoded_rows(folder, rows)
-    torch.manual_seed(0)
-    model = build(SingleLabel(), encoders.find(str(folder)), LABELS, dropout=0.0)
-    before = torch.cat([each.detach().clone().flatten() for each in model.parameters()])
-    settings = recipe(epochs=1, warmup=0.0, clip=0.0, weight_decay=0.0, **changes)
-    arguments = _arguments(settings, SingleLabel(), tmp_path, validated=False)
-    arguments.max_steps, arguments.optim, arguments.learning_rate = 1, "sgd", 1.0
-    arguments.lr_scheduler_type = "constant"
-    trainer = TaskTrainer(
-        model, arguments, task=SingleLabel(), rows=TrainingRows(encoded, targets, weights), validate=None
-    )
-    trainer.train()
-    return before - torch.cat([each.detach().flatten() for each in model.parameters()])
-
-
-def test_accumulating_four_is_a_batch_of_four_times_the_size(tiny_encoder, tmp_path):
-    """One step's gradient is the same within 1e-6, also when micro-batches are unequal and rows weigh unequally."""
-    rows = toy_rows(30)
-    weights = np.random.default_rng(1).uniform(0, 2, 30)
-    whole = gradient_of_one_step(tiny_encoder, rows, weights, tmp_path, batch_size=30, accumulate=1)
-    cut = gradient_of_one_step(tiny_encoder, rows, weights, tmp_path, batch_size=8, accumulate=4)
-    assert whole.abs().max() > 1e-3
-    assert (whole - cut).abs().max() < 1e-6
-
-
 def test_the_last_short_batch_weighs_as_the_plain_loop_has_it(tiny_encoder, tmp_path, every_step):
     """Nine rows in effective batches of eight: the last step has one row, and its loss is that row's loss."""
-    encoded, targets = encoded_rows(tiny_encoder, toy_rows(9))
+    rows = toy(tiny_encoder, 9)
     settings = recipe(epochs=1, batch_size=4, accumulate=2)
-    torch.manual_seed(0)
-    models = [build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=0.0) for _ in range(1)]
-    torch.manual_seed(0)
-    models.append(build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=0.0))
+    models = [fresh_model(tiny_encoder, SingleLabel(), rows) for _ in range(2)]
     history = tmp_path / "history.jsonl"
-    fit(models[0], TrainingRows(encoded, targets, np.ones(9)), None, task=SingleLabel(), recipe=settings,
-        run=RunFolder(tmp_path), listener=Silent())  # fmt: skip
-    assert logged_losses(history) == pytest.approx(
-        plain_loop(models[1], encoded, targets, np.ones(9), settings), abs=1e-5
-    )
+    fit(models[0], rows, None, task=SingleLabel(), recipe=settings, run=RunFolder(tmp_path), listener=Silent())
+    assert logged_losses(history) == pytest.approx(plain_loop(models[1], rows, settings), abs=1e-5)
 
 
 def test_a_weight_of_zero_takes_a_row_out(tiny_encoder, tmp_path):
     """A row of no weight moves nothing: the gradient is that of the others alone."""
-    rows = toy_rows(12)
-    weights = np.ones(12)
-    weights[6:] = 0
-    ours = gradient_of_one_step(tiny_encoder, rows, weights, tmp_path, batch_size=12)
-    alone = gradient_of_one_step(tiny_encoder, rows[:6], np.ones(6), tmp_path, batch_size=12)
+    rows = toy(tiny_encoder, 12, weights=np.repeat([1.0, 0.0], 6))
+    ours = gradient_of_one_step(tiny_encoder, SingleLabel(), rows, tmp_path, batch_size=12)
+    alone = gradient_of_one_step(tiny_encoder, SingleLabel(), rows.take(np.arange(6)), tmp_path, batch_size=12)
+    assert alone.abs().max() > 1e-3
     assert (ours - alone).abs().max() < 1e-6
 
 
@@ -174,13 +120,12 @@ def test_best_epoch_is_restored(tiny_encoder, tmp_path):
     """The weights at the end give the best validation metric of the history, and checkpoints are gone."""
     from bertsmith.inference.torch_engine import logits
 
-    encoded, targets = encoded_rows(tiny_encoder, toy_rows(120))
-    held, held_targets = encoded_rows(tiny_encoder, toy_rows(60, seed=9))
+    rows, held = toy(tiny_encoder, 120), toy(tiny_encoder, 60, seed=9)
     torch.manual_seed(0)
     model = build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=None)
     history = tmp_path / "history.jsonl"
     task = SingleLabel()
-    fitted = fit(model, TrainingRows(encoded, targets, np.ones(120)), TrainingRows(held, held_targets, np.ones(len(held))), task=task,
+    fitted = fit(model, rows, held, task=task,
                  recipe=recipe(epochs=8, learning_rate=5e-3, patience=2, dropout="auto"), run=RunFolder(tmp_path),
                  listener=Silent())  # fmt: skip
     lines = [json.loads(line) for line in history.read_text().splitlines()]
@@ -188,7 +133,7 @@ def test_best_epoch_is_restored(tiny_encoder, tmp_path):
 
     assert fitted.best_metric == max(curve)
     assert fitted.best_epoch == curve.index(max(curve)) + 1
-    assert task.measure(held_targets, task.probabilities(logits(model, held)))["macro_f1"] == pytest.approx(max(curve))
+    assert task.measure(held, task.probabilities(logits(model, held.encoded)))["macro_f1"] == pytest.approx(max(curve))
     assert not RunFolder(tmp_path).scratch.exists()
 
 
@@ -206,13 +151,12 @@ def test_an_unknown_metric_is_refused(tiny_encoder, tmp_path):
 
 def test_a_run_that_blows_up_is_stopped_with_a_remedy(tiny_encoder, tmp_path, every_step):
     """A loss that is no number ends the run and says what to do."""
-    encoded, targets = encoded_rows(tiny_encoder, toy_rows(16))
+    rows = toy(tiny_encoder, 16)
     model = build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=0.0)
     with torch.no_grad():
         model.classifier.weight.fill_(float("inf"))
     with pytest.raises(BertsmithError) as caught:
-        fit(model, TrainingRows(encoded, targets, np.ones(16)), None, task=SingleLabel(), recipe=recipe(),
-            run=RunFolder(tmp_path), listener=Silent())  # fmt: skip
+        fit(model, rows, None, task=SingleLabel(), recipe=recipe(), run=RunFolder(tmp_path), listener=Silent())
     assert str(caught.value) == (
         "training blew up: at step 1 the loss is nan and the gradient's norm nan; both must be finite numbers.\n"
         "  Lower --learning-rate (2e-5 is safe for most encoders), or use --precision fp32."
@@ -221,10 +165,9 @@ def test_a_run_that_blows_up_is_stopped_with_a_remedy(tiny_encoder, tmp_path, ev
 
 def test_the_task_is_learned(tiny_encoder, tmp_path):
     """A random tiny encoder learns toy sentiment to at least 90 % on unseen rows."""
-    encoded, targets = encoded_rows(tiny_encoder, toy_rows(300))
-    held, held_targets = encoded_rows(tiny_encoder, toy_rows(100, seed=5))
+    rows, held = toy(tiny_encoder, 300), toy(tiny_encoder, 100, seed=5)
     model = build(SingleLabel(), encoders.find(str(tiny_encoder)), LABELS, dropout=None)
-    fitted = fit(model, TrainingRows(encoded, targets, np.ones(300)), TrainingRows(held, held_targets, np.ones(len(held))), task=SingleLabel(),
+    fitted = fit(model, rows, held, task=SingleLabel(),
                  recipe=recipe(epochs=10, learning_rate=3e-3, metric="accuracy", patience=0), run=RunFolder(tmp_path),
                  listener=Silent())  # fmt: skip
     assert fitted.best_metric is not None

@@ -19,6 +19,8 @@ VERBS = {
     "train": "Learn from DATA and write everything to RUN.",
     "evaluate": "Show how good RUN is: on its test rows, or on your file.",
     "predict": "Answer texts, or the rows of a file.",
+    "adapt": "Let an encoder learn from raw TEXTS of your domain, before it is trained on labelled ones.",
+    "fill": "Name the most probable words for each [MASK] of a text.",
     "models": "List known encoders: size, speed on this machine, when to take which.",
 }
 _USAGE = {
@@ -26,6 +28,8 @@ _USAGE = {
     "train": "DATA --out RUN [OPTIONS]",
     "evaluate": "RUN [DATA] [OPTIONS]",
     "predict": "RUN [TEXT... | --in FILE --out FILE] [OPTIONS]",
+    "adapt": "TEXTS --out ENCODER [OPTIONS]",
+    "fill": "ENCODER TEXT... [OPTIONS]",
     "models": "[OPTIONS]",
 }
 _EXAMPLES = {
@@ -41,6 +45,8 @@ _EXAMPLES = {
         "predict runs/reviews --in new.csv --out answers.csv --scores",
         "predict runs/reviews - --json < texts.txt",
     ),
+    "adapt": ("adapt texts.txt --out encoders/ours", "adapt reviews.csv --text body --out encoders/ours --epochs 5"),
+    "fill": ('fill encoders/ours "The film was [MASK]."',),
     "models": ("models",),
 }
 for _place, (_verb, _help) in enumerate(VERBS.items()):

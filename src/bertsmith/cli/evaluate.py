@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +12,22 @@ from cyclopts import Parameter
 
 from bertsmith.cli.console import listener, print_json
 from bertsmith.cli.flags import recipe_of, with_settings
-from bertsmith.telling import shown
+from bertsmith.telling import in_prose, shown
 
 _SHOWN_CLASSES = 200
 _SHOWN_CONFUSIONS = 10
 _WIDEST_MATRIX = 12
+_LONGEST = 400
 
 
-@with_settings("text", "label", "text_pair", "encoding", "device", "threads")
+@with_settings("text", "label", "text_pair", "labels_separator", "annotators", "encoding", "device", "threads")
 def evaluate(
     run: Annotated[Path, Parameter(help="A run.")],
     data: Annotated[Path | None, Parameter(help="Labelled rows; left out: the run's own test rows.")] = None,
     /,
     *,
     flags: Mapping[str, Any],
-    json: Annotated[bool, Parameter(negative=(), help="Print the scores as JSON.")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), help="Print the scores as JSON.")] = False,
 ) -> int:
     """Show how good RUN is: on its test rows, or on your file.
 
@@ -34,8 +36,8 @@ def evaluate(
     from bertsmith.rescore import evaluate as evaluate_run
 
     settings = recipe_of(flags, file=None)
-    scores = evaluate_run(run, data, recipe=settings, listener=listener(json_output=json))
-    if json:
+    scores = evaluate_run(run, data, recipe=settings, listener=listener(json_output=as_json))
+    if as_json:
         print_json(scores)
         return 0
     _print_scores(scores)
@@ -52,18 +54,40 @@ def _print_scores(scores: Mapping[str, Any]) -> None:
     for name, value in test.items():
         if isinstance(value, Mapping) and "low" in value:
             write(f"  {shown(name, test)}\n")
-    width = max(len(str(each["label"])) for each in test["per_class"])
-    write(f"\n{'label':<{width}}  precision  recall     F1   rows\n")
-    for each in test["per_class"][:_SHOWN_CLASSES]:
-        figures = f"{each['precision']:9.3f}  {each['recall']:6.3f}  {each['f1']:5.3f}  {each['support']:5d}"
-        write(f"{each['label']:<{width}}  {figures}\n")
-    _print_confusion(test, scores["labels"], width)
+    for name, value in test.items():
+        if name == "confusion":
+            _print_confusion(test, scores["labels"])
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            _print_table(name, value)
+        elif name != "rows" and not (isinstance(value, Mapping) and "low" in value):
+            words = json.dumps(value, ensure_ascii=False)
+            write(f"\n{in_prose(name)}: {words if len(words) <= _LONGEST else 'see --json'}\n")
 
 
-def _print_confusion(test: Mapping[str, Any], labels: list[str], width: int) -> None:
+def _print_table(name: str, rows: list[Mapping[str, Any]]) -> None:
+    """Print figures of labels (or of other parts of the rows), one a line."""
+    write = sys.stdout.write
+    first, *columns = rows[0]
+    width = max(len(first), *(len(str(row[first])) for row in rows[:_SHOWN_CLASSES]))
+    cell = max(9, *(len(column) for column in columns)) + 2
+    write(f"\n{first:<{width}}" + "".join(f"{in_prose(column):>{cell}}" for column in columns) + "\n")
+    for row in rows[:_SHOWN_CLASSES]:
+        write(f"{row[first]!s:<{width}}" + "".join(f"{_figure(row[column]):>{cell}}" for column in columns) + "\n")
+    if len(rows) > _SHOWN_CLASSES:
+        write(f"... and {len(rows) - _SHOWN_CLASSES} more of {in_prose(name)}\n")
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _print_confusion(test: Mapping[str, Any], labels: list[str]) -> None:
     """Print the matrix where it fits on a screen, and the most frequent confusions."""
     write = sys.stdout.write
     matrix = test["confusion"]
+    width = max(len(label) for label in labels)
     if len(labels) <= _WIDEST_MATRIX:
         cell = max(6, *(min(12, len(label)) + 1 for label in labels))
         write(

@@ -48,7 +48,8 @@ def models(*, json: Annotated[bool, Parameter(negative=(), help="Print one JSON 
     sys.stdout.write(
         f"\n* an estimate: training, {_TOKENS} tokens a row, on this machine's CPU. "
         "Any encoder on the Hub or in a folder works: --encoder NAME_OR_FOLDER.\n"
-        "  These classify text. To generate text, use a decoder with a library for that (transformers, vLLM).\n"
+        "  They choose: labels, numbers, spans. Decoders such as GPT-2 can be used so too. Text is not generated:\n"
+        "  for that take a decoder with transformers (to try), TRL (to fine-tune), vLLM (to serve).\n"
     )
     return 0
 

@@ -6,17 +6,21 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from bertsmith.cli.console import listener, print_json
 from bertsmith.errors import UsageError
-from bertsmith.examples import Prediction
 
 if TYPE_CHECKING:
     from bertsmith.inference.predictor import Predictor
     from bertsmith.recipe import Recipe
+    from bertsmith.tasks import Answer
+
+
+_WIDEST = 60
+"""Characters up to which answers stand in a column of their own."""
 
 
 def predict(  # noqa: PLR0913 - one parameter a flag
@@ -36,20 +40,22 @@ def predict(  # noqa: PLR0913 - one parameter a flag
     text_pair: Annotated[
         list[str] | None,
         Parameter(
-            help="Second text of each TEXT, or its column in --in.",
+            help="Second text of each TEXT (of a question: its context), or its column in --in.",
             consume_multiple=True,
-            allow_leading_hyphen=True,
             negative=(),
         ),
     ] = None,
     encoding: Annotated[
         str, Parameter(help="Character encoding of --in, when it is not UTF-8.", show_default=False)
     ] = "",
-    scores: Annotated[bool, Parameter(negative=(), help="Give the probability of every label.")] = False,
+    scores: Annotated[
+        bool, Parameter(negative=(), help="Give the probability of every label, or further answers.")
+    ] = False,
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[str, Parameter(help="CPU threads; auto takes what this process may use.")] = "auto",
     rung: Annotated[
-        str, Parameter(help="Answer with a cheap model of the ladder: majority, tfidf, frozen.", show_default=False)
+        str,
+        Parameter(help="Answer with a cheap model of the ladder: majority, tfidf, words, frozen.", show_default=False),
     ] = "",
     json: Annotated[bool, Parameter(negative=(), help="Print one JSON object a line.")] = False,
 ) -> int:
@@ -80,33 +86,20 @@ class _Show:
         self.as_json = as_json
         self.scores = scores
 
-    def all(self, answered: list[tuple[str, Prediction]]) -> None:
-        width = max((len(answer.label) for _, answer in answered), default=0)
-        for text, answer in answered:
+    def all(self, answered: list[tuple[str, Answer]]) -> None:
+        lines = [] if self.as_json else [answer.line for _, answer in answered]
+        width = max((len(line) for line in lines), default=0)
+        for place, (text, answer) in enumerate(answered):
             if self.as_json:
-                print_json(as_object(text, answer, scores=self.scores))
-            else:
-                sys.stdout.write(f"{answer.label:<{width}}  {answer.score:.3f}  {' '.join(text.split())}\n")
-                if self.scores:
-                    ranked = sorted(answer.scores.items(), key=lambda each: -each[1])
-                    sys.stdout.writelines(f"  {score:.3f}  {label}\n" for label, score in ranked)
+                print_json({"text": text, **answer.as_json(scores=self.scores)})
+                continue
+            sys.stdout.write(f"{lines[place]:<{min(width, _WIDEST)}}  {' '.join(text.split())}\n")
+            found = answer.as_json(scores=True).get("scores") if self.scores else None
+            ranked = sorted((found or {}).items(), key=lambda each: -each[1])
+            sys.stdout.writelines(f"  {score:.3f}  {label}\n" for label, score in ranked)
 
 
-def as_object(text: str, answer: Prediction, *, scores: bool) -> dict[str, Any]:
-    """Return an answer as `predict --json` prints it."""
-    line: dict[str, Any] = {
-        "text": text,
-        "label": answer.label,
-        "guess": answer.guess,
-        "score": answer.score,
-        "unknown": answer.unknown,
-    }
-    return line | {"scores": answer.scores} if scores else line
-
-
-def _answers(
-    load: Callable[[], Predictor], texts: list[str], pairs: list[str] | None
-) -> Iterator[tuple[str, Prediction]]:
+def _answers(load: Callable[[], Predictor], texts: list[str], pairs: list[str] | None) -> Iterator[tuple[str, Answer]]:
     if not texts:
         raise UsageError("no text to answer.", tip='bertsmith predict RUN "text", or --in FILE, or - for stdin.')
     predictor = load()
@@ -120,10 +113,12 @@ def _predict_file(
     from bertsmith.scoring.files import answer_batches, score_file
     from bertsmith.scoring.writers import check_ending
 
-    file = open_batches(source, encoding=settings.read.encoding)
     if target is not None:
         check_ending(target)
+    # A file that is not there is said before a model is loaded.
+    open_batches(source, encoding=settings.read.encoding, task="token-labels")
     predictor = load()
+    file = open_batches(source, encoding=settings.read.encoding, task=predictor.task.name)
     voice = listener(json_output=show.as_json)
     if target is None:
         for part in answer_batches(predictor, file, settings=settings.read, source=str(source)):
@@ -133,7 +128,7 @@ def _predict_file(
     cut = f"; {done.cut:,} texts were longer than {predictor.info.max_length} tokens and were cut" if done.cut else ""
     voice.tell(
         "predict",
-        f"{done.rows:,} rows, answers in columns '{done.columns.label}' and '{done.columns.score}'{cut}",
+        f"{done.rows:,} rows, answers in columns {_listed(list(done.columns.names.values()))}{cut}",
         aside=str(target),
     )
     if show.as_json:
@@ -142,10 +137,20 @@ def _predict_file(
                 "rows": done.rows,
                 "cut": done.cut,
                 "out": str(target),
-                "columns": {"label": done.columns.label, "score": done.columns.score},
+                "columns": done.columns.names,
             }
         )
     return 0
+
+
+def _listed(names: list[str]) -> str:
+    """Name columns in words.
+
+    >>> _listed(["label", "guess", "score"])
+    "'label', 'guess' and 'score'"
+    """
+    quoted = [f"'{name}'" for name in names]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
 def _load(run: Path, settings: Recipe, rung: str) -> Predictor:

@@ -25,7 +25,7 @@ from bertsmith.tasks.protocol import Task
 __all__ = ["Lengths", "check", "choose_max_length", "measure_lengths"]
 
 
-def check(
+def check(  # noqa: PLR0913 - what every look needs
     examples: Examples,
     *,
     task: Task,
@@ -33,6 +33,7 @@ def check(
     max_length: int,
     groups: TextGroups,
     encoder: Encoder | None = None,
+    windows: bool = False,
 ) -> Findings:
     """Look for everything that makes a model learn the wrong thing, or makes its score wrong.
 
@@ -43,6 +44,7 @@ def check(
         max_length: Tokens that a row may have, special tokens included.
         groups: Equal and nearly equal texts.
         encoder: The encoder that is to learn; without one, neither scripts nor the cost are looked at.
+        windows: True where texts that are too long are read in windows.
 
     Returns:
         Findings, errors first; `passed` is False when there is one.
@@ -55,7 +57,7 @@ def check(
             *text_findings(examples, blank=blank, encoder=encoder),
             *repeat_findings(examples, classes, groups, blank=blank),
             *leakage_findings(examples, classes),
-            *length_findings(examples, classes, lengths, max_length=max_length, encoder=encoder),
+            *length_findings(examples, classes, lengths, max_length=max_length, encoder=encoder, windows=windows),
             *_weights(examples),
         ]
     )

@@ -10,89 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertsmith.data.batches import NESTED
+from bertsmith.data.cells import FLOAT
+from bertsmith.data.labels_column import is_flag
+from bertsmith.data.layouts import layout_of
+from bertsmith.data.roles import PLAIN, Shape, asked_role, asked_task, shape_of
+from bertsmith.data.usual_names import LABEL_NAMES, PAIRS, TEXT_NAMES
 from bertsmith.errors import BertsmithError, DataError, UsageError
 from bertsmith.examples import Columns
 from bertsmith.recipe import Read
 
-TEXT_NAMES = frozenset(
-    [
-        "texts",
-        "sentence",
-        "sentences",
-        "review",
-        "reviews",
-        "reviewtext",
-        "review_text",
-        "content",
-        "body",
-        "message",
-        "messages",
-        "comment",
-        "comments",
-        "comment_text",
-        "utterance",
-        "query",
-        "question",
-        "tweet",
-        "description",
-        "document",
-        "doc",
-        "headline",
-        "title",
-        "abstract",
-        "summary",
-        "post",
-        "paragraph",
-        "passage",
-        "input",
-        "inputs",
-        "prompt",
-        "request",
-        "snippet",
-        "news",
-        "article",
-    ]
-)
-LABEL_NAMES = frozenset(
-    [
-        "labels",
-        "label_name",
-        "label_text",
-        "class",
-        "classes",
-        "class_name",
-        "category",
-        "categories",
-        "intent",
-        "sentiment",
-        "target",
-        "targets",
-        "topic",
-        "topics",
-        "tag",
-        "tags",
-        "emotion",
-        "polarity",
-        "rating",
-        "ratings",
-        "score",
-        "stars",
-        "star",
-        "y",
-        "output",
-        "gold",
-        "genre",
-    ]
-)
-PAIRS = (
-    ("text", "text_pair"),
-    ("text_a", "text_b"),
-    ("text1", "text2"),
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-)
-PARTS = ("text", "label", "text_pair", "group", "time")
+PARTS = ("text", "label", "text_pair", "group", "time", "annotators")
+_SEVERAL = frozenset(["label", "annotators"])
 _SAMPLE = 2_000
 _LONG = 15
 _FEW = 1_000
@@ -101,53 +29,96 @@ _FLAGS = {part: f"--{part.replace('_', '-')}" for part in PARTS}
 
 @dataclass(frozen=True)
 class FoundColumns:
-    """The columns, and one sentence that says how they were found."""
+    """The columns, one sentence that says how they were found, and how the gold answers stand in them.
+
+    Attributes:
+        columns: Which column plays which part.
+        note: That, in words.
+        shape: How the gold answers stand; None where there are none.
+        told: Which task was told from the data, and from what; "" where there was nothing to tell.
+    """
 
     columns: Columns
     note: str
+    shape: Shape | None = None
+    told: str = ""
 
 
 @dataclass
 class _Search:
-    """What is being looked at, and what has been found so far: part → column."""
+    """What is being looked at, and what has been found so far: part → columns."""
 
     table: pa.Table
     source: str
     labelled: bool
-    found: dict[str, str] = field(default_factory=dict)
+    task: str = ""
+    role: str = ""
+    found: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def free(self) -> list[str]:
         """Columns that play no part yet."""
-        return [name for name in self.table.column_names if name not in self.found.values()]
+        taken = {name for names in self.found.values() for name in names}
+        return [name for name in self.table.column_names if name not in taken]
 
 
 def find_columns(table: pa.Table, settings: Read, *, source: str, labelled: bool = True) -> FoundColumns:
     """Find out which column plays which part.
 
-    Settings come first. Then names: `text` and `label`, then the columns of a pair, then usual names.
-    Then content: the one column of long texts, the one column of few distinct values.
+    Settings come first. Then layouts that tell a task by themselves: questions with contexts, words with tags.
+    Then names: `text` and `label`, then the columns of a pair, then usual names. Then content: the one column of
+    long texts, the one column of few distinct values, or several columns of 0 and 1.
 
     Args:
         table: The user's columns; some rows are enough.
-        settings: Its `text`, `label`, `text_pair`, `group` and `time` override the finding.
+        settings: Its names of columns override the finding, its `task` the telling.
         source: What the table is called in messages.
-        labelled: False when no label is needed; one is then found by its name only.
+        labelled: False when no gold answer is needed; one is then found by its name only.
 
     Raises:
         UsageError: A setting names no column, or one column twice.
         DataError: There is no candidate, or more than one.
     """
-    search = _Search(table, source, labelled)
+    search = _Search(table, source, labelled, asked_task(settings), asked_role(settings))
     _take_settings(search, settings)
     for part in ("id", "weight"):
         _take(search, part, _first_named(search, part))
+    layout = None if settings.annotators else layout_of(table, settings, source=source, labelled=labelled)
+    if layout is not None:
+        found, shape = layout
+        kept = {part: names for part, names in search.found.items() if part not in {"text", "text_pair", "label"}}
+        search.found = {part: (name,) for part, name in found.items()} | kept
+        return _found(search, settings, shape)
     _find_by_name(search, settings_label=bool(settings.label))
     if "text" not in search.found:
         _take(search, "text", _text_by_content(search))
-    if labelled and "label" not in search.found:
-        _take(search, "label", _label_by_content(search))
-    columns = Columns(**search.found)
-    return FoundColumns(columns, _note(columns))
+    if labelled and not _SEVERAL & search.found.keys():
+        search.found["label"] = _label_by_content(search)
+    return _found(search, settings, _shape(search, settings))
+
+
+def _shape(search: _Search, settings: Read) -> Shape | None:
+    """Tell how the gold answers stand, and give their columns the part that this makes them."""
+    if "annotators" in search.found:
+        return Shape("label", "votes", since="annotators gave the labels")
+    if "label" not in search.found:
+        return None
+    names = search.found.pop("label")
+    try:
+        shape = shape_of(search.table, names, settings, source=search.source)
+    except BertsmithError:
+        # Only texts are wanted: a column that is called like gold answers may be something else.
+        if search.labelled or settings.label:
+            raise
+        return None
+    search.found[shape.role] = names
+    return shape
+
+
+def _found(search: _Search, settings: Read, shape: Shape | None) -> FoundColumns:
+    several = {"annotators"} | ({"labels"} if (shape or PLAIN).form == "columns" else set())
+    parts = {part: names if part in several else names[0] for part, names in search.found.items()}
+    columns = Columns(**parts)  # type: ignore[arg-type]
+    return FoundColumns(columns, _note(columns), shape, shape.told(asked_task(settings)) if shape else "")
 
 
 def match_column(name: str, names: Sequence[str]) -> str | None:
@@ -170,21 +141,34 @@ def _take_settings(search: _Search, settings: Read) -> None:
         wanted = getattr(settings, part)
         if not wanted:
             continue
-        name = match_column(wanted, search.table.column_names)
-        if name is None:
-            raise UsageError(no_column(search.source, wanted, search.table.column_names, flag=_FLAGS[part]))
-        taken = next((other for other, each in search.found.items() if each == name), None)
-        if taken is not None and not {taken, part} & {"group", "time"}:
-            raise UsageError(
-                f"{search.source}: column '{name}' cannot be both {_FLAGS[taken]} and {_FLAGS[part]}.",
-                tip=f"Its columns are {_listed(search.table.column_names)}.",
-            )
-        search.found[part] = name
+        names = _matched(search, part, wanted)
+        for name in names:
+            taken = next((other for other, each in search.found.items() if name in each), None)
+            if taken is not None and not {taken, part} & {"group", "time"}:
+                raise UsageError(
+                    f"{search.source}: column '{name}' cannot be both {_FLAGS[taken]} and {_FLAGS[part]}.",
+                    tip=f"Its columns are {_listed(search.table.column_names)}.",
+                )
+        search.found[part] = names
+
+
+def _matched(search: _Search, part: str, wanted: str) -> tuple[str, ...]:
+    """Find the column that is named, or several that are named with commas between them."""
+    known = search.table.column_names
+    whole = match_column(wanted, known)
+    if whole is not None:
+        return (whole,)
+    each = [one.strip() for one in wanted.split(",") if one.strip()] if part in _SEVERAL else [wanted]
+    names = [(one, match_column(one, known)) for one in each]
+    missing = next((one for one, name in names if name is None), None)
+    if missing is not None:
+        raise UsageError(no_column(search.source, missing, known, flag=_FLAGS[part]))
+    return tuple(dict.fromkeys(name for _, name in names if name is not None))
 
 
 def _take(search: _Search, part: str, name: str | None) -> None:
     if name is not None:
-        search.found[part] = name
+        search.found[part] = (name,)
 
 
 def _find_by_name(search: _Search, *, settings_label: bool) -> None:
@@ -193,9 +177,9 @@ def _find_by_name(search: _Search, *, settings_label: bool) -> None:
         _find_pair(search)
     elif "text_pair" not in search.found:
         _take(search, "text_pair", _first_named(search, "text_pair"))
-    if "label" not in search.found:
+    if not _SEVERAL & search.found.keys():
         _take(search, "label", _first_named(search, "label"))
-    if "label" not in search.found:
+    if not _SEVERAL & search.found.keys():
         _take(search, "label", _usual(search, "label", LABEL_NAMES))
     if not search.labelled and not settings_label and not _can_be_label(search):
         search.found.pop("label", None)
@@ -207,12 +191,12 @@ def _find_pair(search: _Search) -> None:
     """Take `text`, or both columns of a pair that is complete."""
     for first, second in PAIRS:
         left, right = _first_named(search, first), _first_named(search, second)
-        chosen = search.found.get("text_pair")
-        right = right or (chosen if chosen is not None and _plain(chosen) == second else None)
+        chosen = search.found.get("text_pair", ("",))[0]
+        right = right or (chosen if _plain(chosen) == second else None)
         if left and (first == "text" or right):
-            search.found["text"] = left
+            search.found["text"] = (left,)
             if right:
-                search.found.setdefault("text_pair", right)
+                search.found.setdefault("text_pair", (right,))
             return
 
 
@@ -230,9 +214,12 @@ def _usual(search: _Search, part: str, names: frozenset[str]) -> str | None:
 
 
 def _can_be_label(search: _Search) -> bool:
-    name = search.found.get("label")
-    kind = pa.null() if name is None else search.table.schema.field(name).type
-    return name is not None and not (pa.types.is_floating(kind) or pa.types.is_nested(kind))
+    """Whether a column that was found by its name alone may be gold answers of rows that need none."""
+    names = search.found.get("label")
+    if names is None or search.role in {"tags", "answers"}:
+        return False
+    kind = search.table.schema.field(names[0]).type
+    return search.task in {"regression", "ordered"} or not pa.types.is_floating(kind)
 
 
 def _text_by_content(search: _Search) -> str:
@@ -251,9 +238,15 @@ def _text_by_content(search: _Search) -> str:
     return candidates[0]
 
 
-def _label_by_content(search: _Search) -> str:
+def _label_by_content(search: _Search) -> tuple[str, ...]:
     free = search.free()
     few = [name for name in free if _has_few_values(search.table, name)]
+    if search.role in {"", "labels"}:
+        flags = [name for name in free if is_flag(search.table.column(name))]
+        if len(flags) > 1 and (search.role or not set(few) - set(flags)):
+            return tuple(flags)
+    if search.role == "value":
+        few = [name for name in free if _holds_numbers(search.table, name)]
     candidates = few or (free if len(free) == 1 else [])
     if not candidates:
         raise DataError(
@@ -262,7 +255,14 @@ def _label_by_content(search: _Search) -> str:
         )
     if len(candidates) > 1:
         raise _ambiguous(search, "label", candidates)
-    return candidates[0]
+    return (candidates[0],)
+
+
+def _holds_numbers(table: pa.Table, name: str) -> bool:
+    column = table.column(name).slice(0, _SAMPLE)
+    if _is_text(column.type):
+        return len(column) > 0 and pc.all(pc.match_substring_regex(column.cast(pa.string()), FLOAT)).as_py() is True
+    return bool(pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
 
 
 def _ambiguous(search: _Search, part: str, names: list[str]) -> BertsmithError:
@@ -311,7 +311,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _note(columns: Columns) -> str:
-    return ", ".join(f"{part} from column '{name}'" for part, name in columns.used().items())
+    return ", ".join(
+        f"{part} from column{'s' * (len(names) > 1)} {_listed(names)}" for part, names in columns.names().items()
+    )
 
 
 def _plain(name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from bertsmith.errors import BertsmithError, DataError
 
 _CHUNK = 1 << 22
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_RELEASED = 0.5
+"""Seconds after which a stream is left to Arrow's thread."""
 _BLOCKS = (4 << 20, 32 << 20, 256 << 20)
 """Bytes Arrow parses at once. A row has to fit, so a larger one is tried when one does not."""
 
@@ -134,7 +138,18 @@ def _after(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBa
 
 
 def _arrow_batches(layout: Layout, block: int) -> Iterator[pa.RecordBatch]:
+    released = threading.Event()
+    try:
+        yield from _read_by_arrow(layout, block, released)
+    finally:
+        # A thread of Arrow's drops the stream. Should Python end before it has, the whole process would abort.
+        released.wait(_RELEASED)
+
+
+def _read_by_arrow(layout: Layout, block: int, released: threading.Event) -> Iterator[pa.RecordBatch]:
+    """Read batches; `released` is set once nothing holds the stream any more."""
     with open_utf8(layout.path, layout.encoding) as stream:
+        weakref.finalize(stream, released.set)
         # The header's line end stays: Arrow would drop a byte order mark at the very start of what it gets.
         stream.read(layout.header_bytes)
         if not stream.peek(1):  # type: ignore[attr-defined]

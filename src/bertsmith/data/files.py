@@ -1,4 +1,4 @@
-"""Files of labelled text: CSV, TSV, JSONL, Parquet (the first three also as .gz), and a folder per label."""
+"""Files of labelled text: CSV, TSV, JSONL, SQuAD, CoNLL, Parquet (all but this also .gz), and a folder per label."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bertsmith.data.batches import FileBatches, check_cells, check_names
+from bertsmith.data.conll import ENDINGS, open_conll
 from bertsmith.data.delimited import open_delimited
 from bertsmith.data.json_lines import open_json
+from bertsmith.data.squad import is_squad, open_squad
 from bertsmith.data.text_encoding import first_wrong_byte, open_text, wrong_byte_error
 from bertsmith.errors import DataError, UsageError
 
-FORMATS = ".csv, .tsv, .jsonl, .ndjson, .json (each also with .gz), .parquet, or a folder with one sub-folder a label"
+FORMATS = (
+    ".csv, .tsv, .jsonl, .ndjson, .json, .conll, .conllu, .iob, .iob2, .bio (each also with .gz), .parquet, or a "
+    "folder with one sub-folder a label"
+)
 _BATCH = 16_384
 
 
-def open_batches(path: str | Path, *, encoding: str = "") -> FileBatches:
-    """Open a file whose rows are wanted in batches, in constant memory.
+def open_batches(path: str | Path, *, encoding: str = "", task: str = "") -> FileBatches:
+    """Open a file whose rows are wanted in batches, in constant memory (SQuAD's JSON is held as a whole).
 
     Args:
-        path: A CSV, TSV, JSONL or Parquet file; text formats may be packed as `.gz`.
+        path: A CSV, TSV, JSONL, SQuAD, CoNLL or Parquet file; text formats may be packed as `.gz`.
         encoding: Encoding of a text format; "" is UTF-8.
+        task: The task that is meant; with token-labels a `.txt` file is CoNLL.
 
     Raises:
         UsageError: The path does not exist, may not be read, or has an unknown ending.
@@ -35,10 +41,14 @@ def open_batches(path: str | Path, *, encoding: str = "") -> FileBatches:
     _check_there(path)
     if path.is_dir():
         raise UsageError(f"{path}: a folder, where a file is expected.", tip=f"Files that can be read: {FORMATS}.")
-    ending = _ending(path)
+    ending = _ending(path, task)
+    if ending == ".conll":
+        return open_conll(path, encoding=encoding)
     if ending in {".csv", ".tsv"}:
         return open_delimited(path, delimiter="," if ending == ".csv" else "\t", encoding=encoding)
-    return open_json(path, encoding=encoding) if ending == ".json" else _open_parquet(path)
+    if ending == ".json":
+        return open_squad(path, encoding=encoding) if is_squad(path, encoding) else open_json(path, encoding=encoding)
+    return _open_parquet(path)
 
 
 def read_table(path: str | Path, *, encoding: str = "") -> pa.Table:
@@ -107,12 +117,13 @@ def _near_path(path: Path) -> str:
     )
 
 
-def _ending(path: Path) -> str:
-    """Return the format that a name stands for: .csv, .tsv, .json or .parquet."""
+def _ending(path: Path, task: str) -> str:
+    """Return the format that a name stands for: .csv, .tsv, .json, .conll or .parquet."""
     packed = path.suffix.lower() == ".gz"
     ending = Path(path.stem).suffix.lower() if packed else path.suffix.lower()
     ending = ".json" if ending in {".jsonl", ".ndjson"} else ending
-    if ending in {".csv", ".tsv", ".json"} or (ending == ".parquet" and not packed):
+    ending = ".conll" if ending in ENDINGS or (ending == ".txt" and task == "token-labels") else ending
+    if ending in {".csv", ".tsv", ".json", ".conll"} or (ending == ".parquet" and not packed):
         return ending
     shown = "".join(path.suffixes[-2 if packed else -1 :])
     found = f"the ending '{shown}' is not known" if shown else "the name has no ending that tells the format"

@@ -24,6 +24,8 @@ Array = np.ndarray[Any, Any]
 MANY_CUT = 0.05
 MANY_UNKNOWN = 0.01
 CLASSES_SHOWN = 3
+FEWEST_ROWS = 5
+"""Rows of a class below which a share of them is not named."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,13 @@ class Cutting:
 
 
 def length_findings(
-    examples: Examples, classes: Classes, lengths: Lengths | None, *, max_length: int, encoder: Encoder | None
+    examples: Examples,
+    classes: Classes,
+    lengths: Lengths | None,
+    *,
+    max_length: int,
+    encoder: Encoder | None,
+    windows: bool = False,
 ) -> Iterator[Finding]:
     """Look at the lengths of the texts.
 
@@ -65,12 +73,13 @@ def length_findings(
         lengths: What was measured; None when no tokenizer was at hand, which is said.
         max_length: Tokens that a row may have, special tokens included.
         encoder: The encoder that is to learn; without one no cost is estimated.
+        windows: True where texts that are too long are read in windows, so that nothing is cut.
     """
     if lengths is None:
         yield _not_measured()
         return
     cutting = Cutting(lengths, max_length)
-    yield from _cut(examples, classes, cutting, encoder)
+    yield from _windowed(examples, cutting) if windows else _cut(examples, classes, cutting, encoder)
     yield from _unknown(examples, lengths)
     yield from _cost(examples, cutting, encoder)
 
@@ -100,16 +109,32 @@ def _cut(examples: Examples, classes: Classes, cutting: Cutting, encoder: Encode
     )
 
 
+def _windowed(examples: Examples, cutting: Cutting) -> Iterator[Finding]:
+    rows = cutting.rows
+    if len(rows):
+        yield finding_at(
+            examples,
+            rows[np.argsort(-cutting.lengths.tokens[rows], kind="stable")],
+            kind="long-text",
+            severity="note",
+            message=f"Longer than {cutting.max_length:,} tokens: {of_rows(len(rows), len(examples))}, "
+            "which are read in windows; nothing is lost.",
+            remedy="Nothing needs to be done; a higher --max-length makes fewer windows.",
+        )
+
+
 def _most_cut(classes: Classes, rows: Array) -> str:
     """Name the classes that lose the largest shares of their rows."""
     ids = classes.ids[rows]
     cut = np.bincount(ids[ids >= 0], minlength=len(classes.names))
     if not cut.any():
         return ""
-    share = cut / np.maximum(classes.sizes, 1)
-    worst = [each for each in np.argsort(-share, kind="stable")[:CLASSES_SHOWN].tolist() if cut[each]]
+    # What happens to a handful of rows says nothing about a class.
+    share = np.where(classes.sizes >= FEWEST_ROWS, cut / np.maximum(classes.sizes, 1), 0.0)
+    worst = [each for each in np.argsort(-share, kind="stable")[:CLASSES_SHOWN].tolist() if share[each]]
     shown = (f"{classes.names[each]!r} {of_rows(int(cut[each]), int(classes.sizes[each]))}" for each in worst)
-    return "; by class at most " + ", ".join(shown)
+    named = ", ".join(shown)
+    return f"; by class at most {named}" if named else ""
 
 
 def _longer(cutting: Cutting, encoder: Encoder | None) -> str:

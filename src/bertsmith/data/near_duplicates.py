@@ -68,7 +68,8 @@ def group_texts(examples: Examples, *, seed: int, threshold: float = 0.8, limit:
 
     Two texts are near duplicates when they have the same words in the same order, or when both have at least
     6 words and the Jaccard index of their sets of word pairs is at least `threshold`. Groups hold neighbours
-    of neighbours too, so two texts of a group may differ more than that.
+    of neighbours too, so two texts of a group may differ more than that. Questions about contexts are compared
+    for equality only.
 
     The numbers are the same on every machine and under every PYTHONHASHSEED.
 
@@ -81,7 +82,8 @@ def group_texts(examples: Examples, *, seed: int, threshold: float = 0.8, limit:
     exact, texts = _encode(_normalised(examples))
     wording_of_text, wordings = _encode(_worded(texts))
     wording = wording_of_text[exact]
-    long = np.flatnonzero(_words(wordings) >= FEWEST_WORDS)
+    # Questions about one context share nearly all their words and are not copies of each other.
+    long = np.flatnonzero(_words(wordings) >= (FEWEST_WORDS if "answers" not in examples else np.inf))
     searched = _sample(long, limit, seed)
     joined = _join(len(wordings), searched[_near_pairs(wordings.take(pa.array(searched)), threshold)])
     sampled = None

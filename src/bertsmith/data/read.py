@@ -14,6 +14,7 @@ from bertsmith.data import hub
 from bertsmith.data.canonical import canonical
 from bertsmith.data.columns import find_columns, match_column, no_column
 from bertsmith.data.files import open_batches, read_folder
+from bertsmith.data.sameness import refuse_sameness
 from bertsmith.data.tables import Part, Parts, as_parts
 from bertsmith.errors import DataError, UsageError
 from bertsmith.examples import Columns, Examples
@@ -42,14 +43,19 @@ def read(data: Any, settings: Read, *, labelled: bool = True) -> Examples:
     found = find_columns(main.table, settings, source=main.name, labelled=labelled)
     columns = found.columns
     placed = [_columns_in(part, columns) for part in gathered.parts]
-    tables, notes = [], [*gathered.notes, f"{found.note}."]
+    tables, notes = [], [*gathered.notes, f"{found.note}.", *([found.told] if found.told else [])]
     for part, here in zip(gathered.parts, placed, strict=True):
-        table, more = canonical(part.table, here, where=part.where, source=part.name, labelled=labelled)
+        table, more = canonical(
+            part.table, here, where=part.where, source=part.name, labelled=labelled, shape=found.shape
+        )
         tables.append(table)
         notes += more
     table = _joined(tables)
     if labelled:
-        _check_classes(table, main.name, columns)
+        refuse_sameness(table, main.name, columns)
+    if "answers" in table.column_names and "group" not in table.column_names:
+        # Questions about one context stay on one side of the split: to have learned from one is to know the others'.
+        table = table.append_column("group", table.column("text_pair"))
     extra = _extra(gathered.parts, placed)
     return Examples(_with_places(table, gathered.parts), columns, main.name, extra, tuple(notes))
 
@@ -63,15 +69,15 @@ def _main(data: Any, settings: Read, *, labelled: bool) -> Parts:
     if data is None or data == "" if isinstance(data, str | None) else False:
         raise UsageError("no data given.", tip="Give a file, a folder, or --dataset NAME.")
     if isinstance(data, str | Path):
-        return _from_path(Path(data), settings.encoding)
+        return _from_path(Path(data), settings)
     return as_parts(data, labelled=labelled)
 
 
-def _from_path(path: Path, encoding: str, given: Literal["validation", "test"] | None = None) -> Parts:
+def _from_path(path: Path, settings: Read, given: Literal["validation", "test"] | None = None) -> Parts:
     if path.is_dir():
-        table, notes = read_folder(path, encoding=encoding)
+        table, notes = read_folder(path, encoding=settings.encoding)
         return Parts((Part(table.drop_columns("file"), str(path), given, table.column("file")),), notes)
-    batches = open_batches(path, encoding=encoding)
+    batches = open_batches(path, encoding=settings.encoding, task=settings.task)
     return Parts((Part(batches.table(), str(path), given),), batches.notes)
 
 
@@ -83,7 +89,7 @@ def _with_given_files(main: Parts, settings: Read) -> Parts:
             continue
         notes += [f"{part.name}: left out for {path}." for part in parts if part.given == side]
         parts = [part for part in parts if part.given != side]
-        added = _from_path(Path(path), settings.encoding, "validation" if side == "validation" else "test")
+        added = _from_path(Path(path), settings, "validation" if side == "validation" else "test")
         parts += added.parts
         notes += added.notes
     return Parts(tuple(parts), tuple(notes))
@@ -97,25 +103,20 @@ def _columns_in(part: Part, columns: Columns) -> Columns:
     """
     if not part.table.num_rows:
         raise DataError(f"{part.name}: no rows, only column names.", tip="Is it the right file?")
-    names = {}
-    for role, name in columns.used().items():
-        found = match_column(name, part.table.column_names)
-        if found is None:
-            raise DataError(
-                no_column(part.name, name, part.table.column_names),
-                tip="It needs the same columns as the other rows.",
-            )
-        names[role] = found
+    names: dict[str, Any] = {}
+    for role, wanted in columns.names().items():
+        found = tuple(_same_column(part, name) for name in wanted)
+        names[role] = found if isinstance(getattr(columns, role), tuple) else found[0]
     return dataclasses.replace(columns, **names)
 
 
-def _check_classes(table: pa.Table, source: str, columns: Columns) -> None:
-    distinct = table.column("label").unique()
-    if len(distinct) < 2:
+def _same_column(part: Part, name: str) -> str:
+    found = match_column(name, part.table.column_names)
+    if found is None:
         raise DataError(
-            f"{source}: column '{columns.label}' has one label only, {distinct[0].as_py()!r}. At least two are needed.",
-            tip="Is it the right column? Name another with --label COLUMN.",
+            no_column(part.name, name, part.table.column_names), tip="It needs the same columns as the other rows."
         )
+    return found
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
@@ -145,7 +146,7 @@ def _written(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _extra(parts: Sequence[Part], placed: Sequence[Columns]) -> pa.Table | None:
     """Collect the user's other columns."""
     tables = [
-        part.table.drop_columns([*dict.fromkeys(columns.used().values())])
+        part.table.drop_columns([*dict.fromkeys(name for names in columns.names().values() for name in names)])
         for part, columns in zip(parts, placed, strict=True)
     ]
     if not any(table.num_columns for table in tables):

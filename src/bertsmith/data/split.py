@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bertsmith.data.near_duplicates import TextGroups, renumbered
+from bertsmith.data.split_labels import MOST_ROWS, by_labels, rarest_labels, teach_every_label
 from bertsmith.data.times import place, read_times, source_name
 from bertsmith.errors import DataError
 from bertsmith.examples import SIDES, Examples
@@ -64,7 +65,7 @@ class Splits:
 def split(
     examples: Examples,
     *,
-    strata: Ints,
+    strata: np.ndarray[Any, Any],
     groups: TextGroups,
     shares: tuple[float, float, float, float],
     seed: int,
@@ -77,6 +78,10 @@ def split(
     whole is, to within about a row where groups are small, and trains with at least one row; its odd rows go
     to train first, then test, validation, calibration. Sides too small to be of use are dropped.
 
+    Rows with several labels are shared out by iterative stratification: each side has its share of the rows of
+    every label, rare ones first, as far as rows that have many labels allow. Of more than 200 000 rows only the
+    rarest label of each counts, as its class.
+
     With a `time` column the main file is split in order of time instead: the oldest rows train, then come
     validation, calibration and test. Equal times stay together. A group goes where its *latest* row belongs:
     a late side may then hold some older rows, but nothing from the future leaks into an early one.
@@ -85,7 +90,8 @@ def split(
 
     Args:
         examples: What `read` gave.
-        strata: The class of each row, int64 `(rows,)`, as the task says.
+        strata: The class of each row, int64 `(rows,)`, or which labels it has, bool `(rows, labels)`, as the
+            task says.
         groups: Rows with equal texts, as `group_texts` found them.
         shares: Fractions for train, validation, calibration and test; they add up to 1.
         seed: Any whole number of at least 0; not used where there is a `time` column.
@@ -102,21 +108,22 @@ def split(
             tip="Rows of a validation or test file are never trained with: give the training rows as DATA.",
         )
     components = _components(examples, groups)
-    wanted, notes = _wanted(np.asarray(shares), given, len(np.unique(strata)))
+    wanted, notes = _wanted(np.asarray(shares), given, int(_occurring(strata).sum()))
     parts = renumbered(components[rows])
     side = given.copy()
     if "time" in examples:
         side[rows] = _by_time(read_times(examples, rows), parts, wanted)
     else:
         draw = np.random.Generator(np.random.PCG64(seed))
-        side[rows] = _by_class(renumbered(strata[rows]), parts, wanted, draw)
+        choose = _by_class if strata.ndim == 1 else _by_labels
+        side[rows] = choose(strata[rows], parts, wanted, draw)
     notes += _order_and_sample(examples, groups) + _shortfalls(side[rows], wanted)
     notes += _untaught(side, strata) + _crossings(examples, groups, given, side)
     return Splits({name: np.flatnonzero(side == number) for number, name in enumerate(SIDES)}, tuple(notes))
 
 
-def _check_strata(examples: Examples, strata: Ints) -> None:
-    bad = np.flatnonzero(strata < 0)
+def _check_strata(examples: Examples, strata: np.ndarray[Any, Any]) -> None:
+    bad = np.flatnonzero(strata < 0) if strata.ndim == 1 else np.zeros(0, dtype=np.int64)
     if len(bad):
         raise DataError(
             f"{place(examples, bad[0])}: no label, so the row belongs to no class that could be split.",
@@ -226,6 +233,7 @@ def _targets(sizes: Ints, wanted: Floats, order: Ints) -> Ints:
 
 def _by_class(strata: Ints, parts: Ints, wanted: Floats, draw: np.random.Generator) -> Ints:
     """Choose sides so that each keeps the shares of the classes, int64 `(rows,)`."""
+    strata = renumbered(strata)
     sizes = np.bincount(strata)
     order = np.lexsort((draw.random(len(sizes)), sizes))
     need = _targets(sizes, wanted, order)
@@ -233,6 +241,16 @@ def _by_class(strata: Ints, parts: Ints, wanted: Floats, draw: np.random.Generat
     _place_groups(sides, strata, parts, need, draw)
     _place_singles(sides, strata, need, draw)
     _teach_every_class(sides, strata, parts)
+    return sides
+
+
+def _by_labels(labels: np.ndarray[Any, Any], parts: Ints, wanted: Floats, draw: np.random.Generator) -> Ints:
+    """Choose sides so that each keeps the shares of all labels, int64 `(rows,)`."""
+    if len(labels) > MOST_ROWS or not labels.any():
+        sides = _by_class(rarest_labels(labels), parts, wanted, draw)
+    else:
+        sides = by_labels(labels, parts, wanted, draw)
+    teach_every_label(sides, labels, parts, train=TRAIN)
     return sides
 
 
@@ -332,11 +350,19 @@ def _shortfalls(sides: Ints, wanted: Floats) -> list[str]:
     return notes
 
 
-def _untaught(side: Ints, strata: Ints) -> list[str]:
-    missing = len(np.setdiff1d(strata, strata[side == TRAIN]))
+def _untaught(side: Ints, strata: np.ndarray[Any, Any]) -> list[str]:
+    occurring = _occurring(strata)
+    missing = int((occurring & ~_occurring(strata[side == TRAIN], classes=len(occurring))).sum())
     if not missing:
         return []
-    return [f"{missing} of {len(np.unique(strata))} classes have no training row: the model cannot learn them."]
+    return [f"{missing} of {int(occurring.sum())} classes have no training row: the model cannot learn them."]
+
+
+def _occurring(strata: np.ndarray[Any, Any], *, classes: int = 0) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Say which classes (or labels) there are, bool `(classes,)`."""
+    if strata.ndim == 2:
+        return np.asarray(strata.any(axis=0))
+    return np.bincount(strata, minlength=classes) > 0
 
 
 def _crossings(examples: Examples, groups: TextGroups, given: Ints, side: Ints) -> list[str]:

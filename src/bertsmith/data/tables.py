@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bertsmith.data.batches import NESTED, check_names
+from bertsmith.data.lists import Flat
 from bertsmith.data.values import arrow_array, arrow_type, joined_kind, kind_of
 from bertsmith.errors import DataError, UsageError
 
@@ -147,8 +149,8 @@ def _is_list(values: Any) -> TypeGuard[Sequence[Any]]:
 
 
 def _column(key: str, values: Sequence[Any], name: str) -> tuple[pa.Field, pa.Array]:
-    """Make a column from Python values; numpy's numbers count as Python's."""
-    plain = [value.item() if _is_from(value, "numpy") and hasattr(value, "item") else value for value in values]
+    """Make a column from Python values; numpy's numbers and arrays count as Python's."""
+    plain = [value.tolist() if _is_from(value, "numpy") and hasattr(value, "tolist") else value for value in values]
     kind, nested_row = "null", 0
     for row, value in enumerate(plain, 1):
         found = kind_of(value)
@@ -165,9 +167,15 @@ def _odd_column(key: str, values: list[Any], name: str, row: int) -> tuple[pa.Fi
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        array = arrow_array([None if value is None else str(value) for value in values], "text", source=name, name=key)
+        array = arrow_array([_as_words(value) for value in values], "text", source=name, name=key)
         return pa.field(key, array.type, metadata={NESTED: str(row)}), array
     return pa.field(key, array.type), array
+
+
+def _as_words(value: Any) -> str | None:
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return None if value is None else str(value)
 
 
 def _from_library(data: Any, name: str) -> pa.Table:
@@ -198,6 +206,8 @@ def _from_dataset(data: Any, name: str) -> pa.Table:
     for place, (column, feature) in enumerate(data.features.items()):
         if _is_class(feature):
             table = table.set_column(place, column, _class_names(table.column(column), feature.names))
+        elif _is_class(getattr(feature, "feature", None)):
+            table = table.set_column(place, column, _class_name_lists(table.column(column), feature.feature.names))
     return table
 
 
@@ -205,6 +215,14 @@ def _class_names(ids: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:
     """Turn a ClassLabel's ids into names; -1 is `datasets`' way to say that there is no label."""
     known = pc.if_else(pc.greater_equal(ids, 0), ids, pa.scalar(None, ids.type))
     return pc.take(pa.array(list(names), pa.string()), known)
+
+
+def _class_name_lists(lists: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:
+    """Turn lists of a ClassLabel's ids into lists of names."""
+    kind = pa.list_(pa.string())
+    flat = [Flat.of(chunk.cast(pa.list_(chunk.type.value_type))) for chunk in lists.chunks]
+    named = [Flat(pa.array(list(names), pa.string()).take(each.values), each.parents, each.missing) for each in flat]
+    return pa.chunked_array([each.lists() for each in named], kind)
 
 
 def _hides_labels(dataset: Any) -> bool:

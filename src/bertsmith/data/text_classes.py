@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from bertsmith.examples import Examples
+from bertsmith.examples import Examples, LabelSet
 from bertsmith.tasks.protocol import Task
 
 Array = np.ndarray[Any, Any]
 
 SAMPLE_ROWS = 200_000
 """Rows that costly looks are given; of more rows a seeded sample is looked at."""
+NO_LABEL = "(none)"
+"""The class of rows that may have labels and have none."""
+_NAMED = ("label", "labels")
 _SEED = 17
 
 
@@ -48,13 +50,22 @@ class Classes:
 
 
 def classes_of(examples: Examples, task: Task) -> Classes:
-    """Number the labels of the rows in the order of the task's label set."""
-    if "label" not in examples:
+    """Number what the rows are labelled with, in the order of its names.
+
+    One label is a class, and so is a set of labels, named by all of them. Numbers, tags and answers are none:
+    what is looked for by class (words that give it away, texts that contradict each other) means nothing there.
+    """
+    if task.role not in _NAMED or task.role not in examples:
         return Classes((), np.full(len(examples), -1, dtype=np.int64))
-    names = task.labels(examples).names
-    column = examples.column("label").cast(pa.string())
-    found = pc.index_in(column, value_set=pa.array(names, pa.string()), skip_nulls=True)
-    return Classes(names, np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64))
+    numbers = task.classes(examples)
+    found, firsts = np.unique(numbers, return_index=True)
+    firsts = firsts[found >= 0]
+    given = examples.column(task.role).take(pa.array(firsts)).to_pylist()
+    named = [each if isinstance(each, str) else " + ".join(sorted(set(each))) or NO_LABEL for each in given]
+    names = LabelSet.of(named).names
+    places = np.full(int(numbers.max(initial=-1)) + 2, -1, dtype=np.int64)
+    places[numbers[firsts]] = [names.index(name) for name in named]
+    return Classes(names, places[numbers])
 
 
 def sample(rows: int, *, limit: int = SAMPLE_ROWS) -> Array | None:

@@ -1,22 +1,50 @@
 """Compare two models on the same rows: is one better, by how much, or is it chance?
 
-Paired: both answered the same texts, so only the rows where they disagree count. The difference in accuracy
-is resampled from the 2x2 table of who was right, that in macro-F1 from the counts of (gold, ours, theirs).
+Paired: both answered the same rows, so what is resampled are pairs of outcomes. The difference in the share of
+right answers is resampled from the 2x2 table of who was right, and has to pass McNemar's exact test as well.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from scipy.special import bdtr
 
-from bertsmith.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, percentiles, wilson
-from bertsmith.tasks.classification_metrics import Counts, confusion_matrix, counted_metrics
+from bertsmith.evaluation.intervals import CONFIDENCE, Estimate, around, bootstrap_mean, percentiles, wilson
+from bertsmith.evaluation.resampling import RESAMPLES, constant, drawn_sums
+from bertsmith.tasks.protocol import Array, Decision, Rows, Statistics, Task
 
-Array = np.ndarray[Any, Any]
 Verdict = Literal["better", "worse", "no difference"]
+_SPOKEN = {"f1": "F1", "weighted_f1": "weighted F1", "mcc": "MCC", "mae": "MAE", "mse": "MSE"}
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Rows that one of two models answered right and the other one did not.
+
+    Attributes:
+        only_ours: Rows that only ours answered right.
+        only_theirs: Rows that only theirs answered right.
+        p_value: McNemar's exact test, two-sided.
+        decides: True where the verdict's metric is the share of right answers, of which this is the test.
+    """
+
+    only_ours: int
+    only_theirs: int
+    p_value: float
+    decides: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts as `scores.json` has them."""
+        return {
+            "only_ours_right": self.only_ours,
+            "only_theirs_right": self.only_theirs,
+            "mcnemar_p": self.p_value,
+        }
 
 
 @dataclass(frozen=True)
@@ -27,87 +55,111 @@ class Comparison:
         name: What theirs is called.
         ours_name: What ours is called.
         rows: Rows that both answered.
-        accuracy: Accuracy of ours minus theirs, with its 95 % interval.
-        macro_f1: Macro-F1 of ours minus theirs, with its 95 % interval.
-        only_ours: Rows that only ours answered right.
-        only_theirs: Rows that only theirs answered right.
-        p_value: McNemar's exact test, two-sided.
+        differences: Metric → ours minus theirs, with its 95 % interval; the first one decides.
+        share: True where the first metric is a share, which is told in points.
+        lower_is_better: True where the first metric is a loss.
+        disagreement: Who was right where; None where rows are not right or wrong.
     """
 
     name: str
     ours_name: str
     rows: int
-    accuracy: Estimate
-    macro_f1: Estimate
-    only_ours: int
-    only_theirs: int
-    p_value: float
+    differences: Mapping[str, Estimate]
+    share: bool = True
+    lower_is_better: bool = False
+    disagreement: Disagreement | None = None
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides."""
+        return next(iter(self.differences))
+
+    @property
+    def gain(self) -> float:
+        """How much better ours is, in the metric that decides; negative where it is worse."""
+        value = self.differences[self.metric].value
+        return -value if self.lower_is_better else value
 
     @property
     def verdict(self) -> Verdict:
-        """Better or worse only where the accuracy's interval and McNemar's test both say so."""
-        if self.p_value > 1 - CONFIDENCE or self.accuracy.low <= 0 <= self.accuracy.high:
+        """Better or worse only where the interval says so, and McNemar's test where it is of the same metric."""
+        difference, deciding = self.differences[self.metric], self.disagreement
+        by_chance = deciding is not None and deciding.decides and deciding.p_value > 1 - CONFIDENCE
+        if by_chance or difference.low <= 0 <= difference.high:
             return "no difference"
-        return "better" if self.accuracy.value > 0 else "worse"
+        return "better" if self.gain > 0 else "worse"
 
     @property
     def sentence(self) -> str:
-        """The verdict in words, in points of accuracy."""
-        low, high = 100 * self.accuracy.low, 100 * self.accuracy.high
-        points = 100 * self.accuracy.value
+        """The verdict in words: in points of a share, in plain numbers of anything else."""
+        each = self.differences[self.metric]
         if self.verdict == "no difference":
-            return (
-                f"{self.ours_name} does not differ from {self.name}: "
-                f"{points:+.1f} points of accuracy [{low:.1f}, {high:.1f}]"
-            )
-        if self.verdict == "worse":
-            low, high = -high, -low
-        return (
-            f"{self.ours_name} is {self.verdict} than {self.name} "
-            f"by {abs(points):.1f} points of accuracy [{low:.1f}, {high:.1f}]"
-        )
+            value, low, high = self._worded(each.value, each.low, each.high)
+            sign = "" if each.value < 0 else "+"
+            difference = f"{sign}{value}{self._unit} [{low}, {high}]"
+            return f"{self.ours_name} does not differ from {self.name}: {difference}"
+        ends = (each.low, each.high) if each.value > 0 else (-each.high, -each.low)
+        value, low, high = self._worded(abs(each.value), *ends)
+        return f"{self.ours_name} is {self.verdict} than {self.name} by {value}{self._unit} [{low}, {high}]"
+
+    @property
+    def _unit(self) -> str:
+        return f"{' points' if self.share else ''} of {spoken(self.metric)}"
+
+    def _worded(self, *numbers: float) -> list[str]:
+        if self.share:
+            return [f"{100 * number:.1f}" for number in numbers]
+        digits = _digits(max(abs(number) for number in numbers))
+        return [f"{number:.{digits}f}" for number in numbers]
 
     def as_json(self) -> dict[str, Any]:
         """Return the comparison as `scores.json` has it."""
         return {
             "name": self.name,
             "rows": self.rows,
-            "accuracy": self.accuracy.as_json(),
-            "macro_f1": self.macro_f1.as_json(),
-            "only_ours_right": self.only_ours,
-            "only_theirs_right": self.only_theirs,
-            "mcnemar_p": self.p_value,
+            **{metric: difference.as_json() for metric, difference in self.differences.items()},
+            **({} if self.disagreement is None else self.disagreement.as_json()),
             "verdict": self.verdict,
             "sentence": self.sentence,
         }
 
 
-def compare(
-    targets: Array, ours: Array, theirs: Array, *, name: str, seed: int, ours_name: str = "fine-tuning"
+def compare(  # noqa: PLR0913 - two models, each with its answers and what was tuned for it
+    task: Task,
+    rows: Rows,
+    ours: Array,
+    theirs: Array,
+    *,
+    decision_ours: Decision,
+    decision_theirs: Decision,
+    name: str,
+    seed: int,
+    ours_name: str = "fine-tuning",
 ) -> Comparison:
-    """Compare the answers of two models to the same rows.
+    """Compare the answers of two models to the same rows, by every metric in `task.compared`.
 
     Args:
-        targets: Positions of the right labels, int64 `(rows,)`; at least one row.
-        ours: Our probabilities, `(rows, labels)`.
+        task: Says by what, and counts.
+        rows: At least one row, with gold answers.
+        ours: Our probabilities, one row a unit.
         theirs: Theirs, of the same shape.
+        decision_ours: What was tuned for ours.
+        decision_theirs: What was tuned for theirs.
         name: What theirs is called.
         seed: The same seed gives the same intervals.
         ours_name: What ours is called.
     """
-    generator = np.random.default_rng(seed)
-    guesses = ours.argmax(axis=1), theirs.argmax(axis=1)
-    we, they = (guess == targets for guess in guesses)
-    only_ours, only_theirs = int((we & ~they).sum()), int((they & ~we).sum())
+    pair = _Pair(task, task.statistics(rows, ours, decision_ours), task.statistics(rows, theirs, decision_theirs), seed)
+    differences, plain = pair.differences()
+    deciding = task.compared[0]
     return Comparison(
         name=name,
         ours_name=ours_name,
-        rows=len(targets),
-        accuracy=_accuracy_difference(only_ours, only_theirs, len(targets), generator),
-        macro_f1=_macro_f1_difference(targets, *guesses, classes=ours.shape[1], generator=generator),
-        only_ours=only_ours,
-        only_theirs=only_theirs,
-        p_value=mcnemar(only_ours, only_theirs),
+        rows=len(rows),
+        differences=differences,
+        share=deciding in task.shares,
+        lower_is_better=deciding in task.loss_metrics,
+        disagreement=pair.disagreement(decides=deciding in plain),
     )
 
 
@@ -118,37 +170,110 @@ def mcnemar(only_ours: int, only_theirs: int) -> float:
     return min(1.0, 2 * float(bdtr(min(only_ours, only_theirs), only_ours + only_theirs, 0.5)))
 
 
-def _accuracy_difference(only_ours: int, only_theirs: int, rows: int, generator: np.random.Generator) -> Estimate:
-    if only_ours == only_theirs == 0:
-        return _nothing_seen(rows)
-    table = np.array([only_ours, only_theirs, rows - only_ours - only_theirs])
-    drawn = generator.multinomial(rows, table / rows, size=RESAMPLES)
-    return percentiles((only_ours - only_theirs) / rows, (drawn[:, 0] - drawn[:, 1]) / rows)
+def spoken(metric: str) -> str:
+    """Say a metric's name as a sentence does.
+
+    >>> spoken("macro_f1"), spoken("subset_accuracy")
+    ('macro-F1', 'subset accuracy')
+    """
+    return _SPOKEN.get(metric, metric.replace("_f1", "-F1").replace("_", " "))
 
 
-def _macro_f1_difference(
-    targets: Array, ours: Array, theirs: Array, *, classes: int, generator: np.random.Generator
-) -> Estimate:
-    """Resample the rows of each gold class as a multinomial draw of its (ours, theirs) pairs."""
-    if np.array_equal(ours, theirs):
-        return _nothing_seen(len(targets))
-    support = np.bincount(targets, minlength=classes)
-    right, guessed = np.zeros((2, 2, classes, RESAMPLES), np.int64)
-    for gold in np.flatnonzero(support):
-        of_class = targets == gold
-        pairs, counts = np.unique(ours[of_class] * classes + theirs[of_class], return_counts=True)
-        drawn = generator.multinomial(support[gold], counts / support[gold], size=RESAMPLES)
-        for model, guesses in enumerate((pairs // classes, pairs % classes)):
-            np.add.at(guessed[model], guesses, drawn.T)
-            right[model, gold] = drawn[:, guesses == gold].sum(axis=1)
-    drawn_f1 = [counted_metrics(Counts(right[model].T, support, guessed[model].T))["macro_f1"] for model in (0, 1)]
-    values = [
-        counted_metrics(Counts.of(confusion_matrix(targets, guess, classes)))["macro_f1"] for guess in (ours, theirs)
-    ]
-    return percentiles(values[0] - values[1], drawn_f1[0] - drawn_f1[1])
+@dataclass(frozen=True)
+class _Pair:
+    """The outcomes of two models on the same rows."""
+
+    task: Task
+    ours: Statistics
+    theirs: Statistics
+    seed: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.ours.cells)
+
+    @property
+    def only(self) -> tuple[int, int] | None:
+        """Rows that only ours, and that only theirs answered right."""
+        if self.ours.right is None or self.theirs.right is None:
+            return None
+        return int((self.ours.right & ~self.theirs.right).sum()), int((self.theirs.right & ~self.ours.right).sum())
+
+    def disagreement(self, *, decides: bool) -> Disagreement | None:
+        return None if self.only is None else Disagreement(*self.only, mcnemar(*self.only), decides)
+
+    def differences(self) -> tuple[dict[str, Estimate], frozenset[str]]:
+        """Estimate every difference; also say which metrics are but the share of right answers."""
+        ours, theirs = (self.task.counted(each.sums) for each in (self.ours, self.theirs))
+        drawn, right = self._drawn()
+        found: dict[str, Estimate] = {}
+        plain = set()
+        for name in self.task.compared:
+            if name in self.ours.means:
+                found[name] = self._mean(name)
+            elif name in self.task.shares and right is not None and np.allclose(drawn[name], right, rtol=0, atol=1e-9):
+                found[name] = self._of_right(name)
+                plain.add(name)
+            else:
+                found[name] = self._interval(name, float(ours[name] - theirs[name]), drawn[name])
+        return found, frozenset(plain)
+
+    def _drawn(self) -> tuple[dict[str, Array], Array | None]:
+        """Draw pairs of outcomes: each counted metric's difference, and that of right answers, `(resamples,)`."""
+        cells, values = self._outcomes()
+        width = self.ours.values.shape[1]
+        found: dict[str, list[Array]] = {name: [] for name in self.task.compared if name not in self.ours.means}
+        right: list[Array] = []
+        for sums in drawn_sums(cells, values, self.ours.strata, np.random.default_rng(self.seed)):
+            ours, theirs = self.task.counted(sums[:, :width]), self.task.counted(sums[:, width : 2 * width])
+            right.append(sums[:, -1] / self.rows)
+            for name, parts in found.items():
+                parts.append(ours[name] - theirs[name])
+        drawn = {name: np.concatenate(parts) for name, parts in found.items()}
+        return drawn, None if self.only is None else np.concatenate(right)
+
+    def _outcomes(self) -> tuple[Array, Array]:
+        """Pair the outcomes: the pair of each row, and what each pair adds: ours, theirs, right answers more."""
+        ours, theirs = self.ours, self.theirs
+        codes = ours.cells * len(theirs.values) + theirs.cells
+        pairs, cells = np.unique(codes, return_inverse=True)
+        we, they = np.divmod(pairs, len(theirs.values))
+        more = np.zeros(self.rows)
+        if ours.right is not None and theirs.right is not None:
+            more = ours.right.astype(np.float64) - theirs.right
+        rate = np.bincount(cells, weights=more) / np.bincount(cells)
+        return cells, np.column_stack([ours.values[we], theirs.values[they], rate])
+
+    def _of_right(self, name: str) -> Estimate:
+        """Resample the 2x2 table of who was right."""
+        only_ours, only_theirs = self.only or (0, 0)
+        table = np.array([only_ours, only_theirs, self.rows - only_ours - only_theirs])
+        drawn = np.random.default_rng(self.seed).multinomial(self.rows, table / self.rows, size=RESAMPLES)
+        return self._interval(name, (only_ours - only_theirs) / self.rows, (drawn[:, 0] - drawn[:, 1]) / self.rows)
+
+    def _mean(self, name: str) -> Estimate:
+        rows = np.asarray(self.ours.means[name], np.float64) - self.theirs.means[name]
+        found = bootstrap_mean(rows, self.ours.strata, seed=self.seed)
+        return found if found.low < found.high else self._interval(name, found.value, np.zeros(1))
+
+    def _interval(self, name: str, value: float, drawn: Array) -> Estimate:
+        """Resamples that agree show nothing; what may have been missed is Wilson's bound for 0 of n."""
+        if not constant(drawn):
+            return percentiles(value, drawn)
+        missed = wilson(0, self.rows).high
+        if name in self.task.shares:
+            return around(value, max(-1.0, value - missed), min(1.0, value + missed))
+        # A correlation counts an error double; a loss has a unit of its own, in which rows say nothing.
+        missed = 0.0 if name in self.task.loss_metrics else 2 * missed
+        return Estimate(value, value - missed, value + missed)
 
 
-def _nothing_seen(rows: int) -> Estimate:
-    """Resamples of no disagreement show none; what may have been missed is Wilson's bound for 0 of n."""
-    missed = wilson(0, rows).high
-    return Estimate(0.0, -missed, missed)
+def _digits(largest: float) -> int:
+    """Say how many decimals show three digits of the largest number, and thousandths of ordinary ones.
+
+    >>> _digits(0.031), _digits(31.25), _digits(0.00031)
+    (3, 1, 6)
+    """
+    if largest == 0 or 0.01 <= largest < 10:
+        return 3
+    return max(0, 2 - math.floor(math.log10(largest)))

@@ -1,27 +1,23 @@
 """Intervals: how far a score may be from what more test rows would have shown.
 
-Shares get Wilson's interval. Everything else gets a percentile bootstrap, stratified by class: each resample
-has as many rows of each gold class as the test side has. A resample of the rows of one gold class is a
-multinomial draw of that class's row of the confusion matrix, so thousands of resamples never touch the rows.
+The share of rows that were answered right gets Wilson's interval. Everything else gets a percentile bootstrap
+over rows, stratified as the task says, such as by class: each resample has as many rows of each gold class as
+the test side has.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri
 
-from bertsmith.tasks.classification_metrics import Counts, counted_metrics
+from bertsmith.evaluation.resampling import Counted, constant, drawn_means, drawn_sums
+from bertsmith.tasks.protocol import Array, Statistics
 
-Array = np.ndarray[Any, Any]
 CONFIDENCE = 0.95
-RESAMPLES = 2000
-_EXACT_ROWS = 2000
-"""A class with more rows than this has the mean of its losses drawn from the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -59,52 +55,65 @@ def wilson(successes: int, total: int, *, confidence: float = CONFIDENCE) -> Est
     return Estimate(share, low, high)
 
 
-def bootstrap(confusion: Array, *, seed: int, confidence: float = CONFIDENCE) -> dict[str, Estimate]:
-    """Estimate every counted metric (accuracy, F1s, balanced accuracy, MCC) with its interval.
+def bootstrap(
+    statistics: Statistics,
+    counted: Counted,
+    *,
+    seed: int,
+    confidence: float = CONFIDENCE,
+    shares: Collection[str] = (),
+    losses: Collection[str] = (),
+) -> dict[str, Estimate]:
+    """Estimate every metric that is counted or a mean over rows, each with its interval.
 
-    Resamples of answers that are all right are all right, and would claim certainty; then Wilson's interval
-    of as many successes in as many rows stands in (for MCC, which counts an error double, 1 - 2(1 - low)).
+    Where all resamples agree (every answer right, or always the same answer) they would claim certainty. Then
+    a share gets Wilson's interval of as many successes in as many rows. A metric of at most 1 that is no share
+    (a correlation, which counts an error double) gets 1 - 2(1 - low) as its lower end where it is 1; a loss of
+    0 over rows that are all right gets the upper end for no misses in as many rows, each by one.
 
     Args:
-        confusion: Gold x guess, int64 `(classes, classes)`.
+        statistics: The outcomes of at least one row.
+        counted: Computes metrics from sums.
         seed: The same seed gives the same intervals.
         confidence: Share of such intervals that would hold the truth.
+        shares: The metrics that are shares, between 0 and 1.
+        losses: The metrics that are better when lower.
     """
-    counts = Counts.of(confusion)
-    values = counted_metrics(counts)
-    total = int(counts.support.sum())
-    if int(counts.right.sum()) == total:
-        low = wilson(total, total, confidence=confidence).low
-        lows = {name: 2 * low - 1 if name == "mcc" else low for name in values}
-        return {name: Estimate(float(value), min(lows[name], float(value)), 1.0) for name, value in values.items()}
-    resampled = counted_metrics(_resampled_counts(confusion, np.random.default_rng(seed)))
-    return {name: percentiles(values[name], drawn, confidence) for name, drawn in resampled.items()}
+    found = _Bootstrap(statistics, frozenset(shares), frozenset(losses), confidence)
+    values = {name: float(value) for name, value in counted(statistics.sums).items()}
+    drawn, right = found.drawn(counted, np.random.default_rng(seed))
+    estimates = {name: found.interval(name, values[name], drawn[name], right) for name in values}
+    for name, rows in statistics.means.items():
+        generator = np.random.default_rng(seed)
+        means = _unless_constant(drawn_means(rows, statistics.strata, generator), rows, generator)
+        is_right = statistics.right is not None and np.array_equal(rows, statistics.right)
+        estimates[name] = found.interval(name, float(np.mean(rows)), means, means if is_right else None)
+    return estimates
 
 
-def bootstrap_mean(values: Array, classes: Array, *, seed: int, confidence: float = CONFIDENCE) -> Estimate:
-    """Estimate a mean over rows, such as the log loss, stratified by class.
-
-    Classes of more than 2 000 rows have their mean drawn from its normal limit.
+def bootstrap_mean(values: Array, strata: Array, *, seed: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate a mean over rows, such as the log loss.
 
     Args:
         values: float `(rows,)`.
-        classes: The gold class of each row, int64 `(rows,)`.
+        strata: The stratum of each row, such as its gold class, any integers, `(rows,)`.
         seed: The same seed gives the same interval.
         confidence: Share of such intervals that would hold the truth.
     """
     generator = np.random.default_rng(seed)
-    values = np.asarray(values, np.float64)[np.argsort(classes, kind="stable")]
-    ends = np.cumsum(np.bincount(classes))
-    sums = np.zeros(RESAMPLES)
-    for part in np.split(values, ends[:-1]):
-        sums += _resampled_sums(part, generator)
-    return percentiles(values.mean(), sums / len(values), confidence)
+    drawn = _unless_constant(drawn_means(values, strata, generator), values, generator)
+    return percentiles(float(np.mean(values)), drawn, confidence)
 
 
 def percentiles(value: float | Array, drawn: Array, confidence: float = CONFIDENCE) -> Estimate:
     """Take the interval from resampled values, widened to hold the value itself where it does not."""
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)))
+    return around(float(value), float(low), float(high))
+
+
+def around(value: float, low: float, high: float) -> Estimate:
+    """Widen an interval to hold the value itself where it does not."""
+    return Estimate(value, min(low, value), max(high, value))
 
 
 def as_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
@@ -112,25 +121,74 @@ def as_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
     return {name: estimate.as_json() for name, estimate in estimates.items()}
 
 
-def _resampled_counts(confusion: Array, generator: np.random.Generator) -> Counts:
-    """Draw each gold class's row of the confusion matrix anew: counts of `(RESAMPLES, classes)`."""
-    classes = len(confusion)
-    support = confusion.sum(axis=1)
-    right, guessed = np.zeros((2, RESAMPLES, classes), np.int64)
-    for gold in np.flatnonzero(support):
-        cells = np.flatnonzero(confusion[gold])
-        drawn = generator.multinomial(support[gold], confusion[gold, cells] / support[gold], size=RESAMPLES)
-        guessed[:, cells] += drawn
-        right[:, gold] = drawn[:, cells == gold].sum(axis=1)
-    return Counts(right, support, guessed)
+@dataclass(frozen=True)
+class _Bootstrap:
+    statistics: Statistics
+    shares: frozenset[str]
+    losses: frozenset[str]
+    confidence: float
+
+    @property
+    def rows(self) -> int:
+        return len(self.statistics.cells)
+
+    def drawn(self, counted: Counted, generator: np.random.Generator) -> tuple[dict[str, Array], Array | None]:
+        """Draw every counted metric, and the share of right answers, each `(resamples,)`."""
+        drawn, right = _drawn(self.statistics, counted, generator)
+        stuck = [name for name, each in drawn.items() if name in self.losses and constant(each)]
+        if stuck:
+            # Rows that differ by stratum alone: how many of each there are is then all that is uncertain.
+            loose = replace(self.statistics, strata=np.zeros_like(self.statistics.strata))
+            again = _drawn(loose, counted, generator)[0]
+            drawn |= {name: again[name] for name in stuck}
+        return drawn, right
+
+    def interval(self, name: str, value: float, drawn: Array, right: Array | None) -> Estimate:
+        """Take the interval of a metric; `right` is the share of right answers in the same resamples."""
+        certain = constant(drawn)
+        is_right = right is not None and right.shape == drawn.shape and np.allclose(drawn, right, rtol=0, atol=1e-9)
+        if name in self.shares and (certain or is_right):
+            share = wilson(round(value * self.rows), self.rows, confidence=self.confidence)
+            return around(value, share.low, share.high)
+        return self._beyond(name, value) if certain else percentiles(value, drawn, self.confidence)
+
+    def _beyond(self, name: str, value: float) -> Estimate:
+        """Doubt a perfect value that is no share; any other constant is what the metric is by definition."""
+        if name not in self.losses and math.isclose(value, 1.0, abs_tol=1e-9):
+            low = wilson(self.rows, self.rows, confidence=self.confidence).low
+            return around(value, 2 * low - 1, 1.0)
+        right = self.statistics.right
+        if name in self.losses and value == 0 and right is not None and right.all():
+            return around(value, 0.0, wilson(0, self.rows, confidence=self.confidence).high)
+        return Estimate(value, value, value)
 
 
-def _resampled_sums(values: Array, generator: np.random.Generator) -> Array:
-    """Sum `len(values)` draws with replacement, `(RESAMPLES,)`."""
-    rows = len(values)
-    if rows > _EXACT_ROWS:
-        return np.asarray(generator.normal(values.sum(), values.std() * math.sqrt(rows), size=RESAMPLES))
-    if rows == 0:
-        return np.zeros(RESAMPLES)
-    picks = generator.integers(rows, size=(RESAMPLES, rows), dtype=np.int32)
-    return np.asarray(values[picks].sum(axis=1))
+def _drawn(
+    statistics: Statistics, counted: Counted, generator: np.random.Generator
+) -> tuple[dict[str, Array], Array | None]:
+    """Draw the counted metrics; the rows that are right are one sum more."""
+    values, right = statistics.values, statistics.right
+    if right is not None:
+        values = np.column_stack([values, _rate(statistics.cells, right, len(values))])
+    found: dict[str, list[Array]] = {}
+    for sums in drawn_sums(statistics.cells, values, statistics.strata, generator):
+        metrics = counted(sums if right is None else sums[:, :-1])
+        shares = {} if right is None else {_RIGHT: sums[:, -1] / len(right)}
+        for name, each in (metrics | shares).items():
+            found.setdefault(name, []).append(np.broadcast_to(each, len(sums)))
+    drawn = {name: np.concatenate(parts) for name, parts in found.items()}
+    return drawn, drawn.pop(_RIGHT, None)
+
+
+_RIGHT = "\0right"
+
+
+def _rate(cells: Array, right: Array, count: int) -> Array:
+    """Share of right rows of each outcome, `(cells,)`."""
+    rows = np.bincount(cells, minlength=count)
+    return np.asarray(np.bincount(cells, weights=right, minlength=count) / np.maximum(rows, 1))
+
+
+def _unless_constant(drawn: Array, values: Array, generator: np.random.Generator) -> Array:
+    """Draw without strata where rows differ by stratum alone: then how many of each there are is uncertain."""
+    return drawn_means(values, np.zeros(len(values), np.int64), generator) if constant(drawn) else drawn

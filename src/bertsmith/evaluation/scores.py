@@ -2,101 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from bertsmith.evaluation.intervals import Estimate, as_json, bootstrap, bootstrap_mean, wilson
-from bertsmith.examples import LabelSet
-from bertsmith.tasks import Task
-from bertsmith.tasks.classification_metrics import Counts, confusion_matrix, row_losses
+from bertsmith.evaluation.intervals import Estimate, bootstrap, percentiles
+from bertsmith.evaluation.resampling import drawn_rows
+from bertsmith.tasks.protocol import Array, Decision, Rows, Task
 
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class ClassReport:
-    """How well one label is answered; 0 where there is nothing to divide by.
-
-    Attributes:
-        label: Name of the label.
-        precision: Share of the answers with this label that are right.
-        recall: Share of the rows with this label that were answered right.
-        f1: Their harmonic mean.
-        support: Rows with this label.
-    """
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
+MEASURED_RESAMPLES = 100
+MEASURED_ROWS = 20_000
+"""Up to so many rows a metric that no sums suffice for is measured anew on resamples; beyond, it has no interval."""
 
 
-@dataclass(frozen=True)
-class Scores:
-    """How good a set of answers is.
+def score(task: Task, rows: Rows, probabilities: Array, decision: Decision, *, seed: int) -> dict[str, Any]:
+    """Score answers: each metric with a 95 % interval, and what else the task has to say of them.
 
-    Attributes:
-        rows: Number of answers.
-        metrics: Name → value and 95 % interval.
-        per_class: One report a label, in the labels' order.
-        confusion: Gold x guess, int64 `(labels, labels)`.
-        labels: The labels.
-    """
-
-    rows: int
-    metrics: Mapping[str, Estimate]
-    per_class: tuple[ClassReport, ...]
-    confusion: Array
-    labels: LabelSet
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the scores as `scores.json` has them."""
-        return {
-            "rows": self.rows,
-            **as_json(self.metrics),
-            "per_class": [asdict(report) for report in self.per_class],
-            "confusion": self.confusion.tolist(),
-        }
-
-
-def score(task: Task, targets: Array, probabilities: Array, labels: LabelSet, *, seed: int) -> Scores:
-    """Score answers: each metric with a 95 % interval, each label's own figures, and who is taken for whom.
-
-    Accuracy has Wilson's interval, the rest a bootstrap that keeps the number of rows of each label.
+    A metric that is neither counted nor a mean over rows, nor estimated by the task itself in its detail, is
+    measured anew on 100 resamples of the rows; on more than 20 000 rows its interval is null.
 
     Args:
         task: Says which metrics there are, and computes them.
-        targets: Positions of the right labels, int64 `(rows,)`; at least one row, not every label must occur.
-        probabilities: float64 `(rows, labels)`.
-        labels: The labels in the order of the columns.
+        rows: At least one row, with gold answers.
+        probabilities: One row a unit, as the task makes them, float64.
+        decision: What was tuned, as `decode` takes it.
         seed: The same seed gives the same intervals.
+
+    Returns:
+        `test` of scores.json: `rows`, each metric with `value`, `low` and `high`, and the task's detail.
 
     Raises:
         ValueError: There are no rows.
     """
-    values = task.measure(targets, probabilities)
-    confusion = confusion_matrix(targets, probabilities.argmax(axis=1), len(labels))
-    losses = row_losses(targets, probabilities)
-    intervals = {
-        **bootstrap(confusion, seed=seed),
-        "accuracy": wilson(int(np.trace(confusion)), len(targets)),
-        "log_loss": bootstrap_mean(losses, targets, seed=seed),
-    }
-    metrics = {name: _around(values[name], intervals[name]) for name in task.metrics}
-    return Scores(len(targets), metrics, _per_class(confusion, labels), confusion, labels)
+    if not len(rows):
+        raise ValueError("metrics need at least one row.")
+    statistics = task.statistics(rows, probabilities, decision)
+    found = bootstrap(statistics, task.counted, seed=seed, shares=task.shares, losses=task.loss_metrics)
+    metrics: dict[str, Any] = {name: estimate.as_json() for name, estimate in found.items()}
+    detail = task.detail(rows, probabilities, decision)
+    measured = [name for name in task.metrics if name not in found and name not in detail]
+    if measured:
+        metrics |= _measured(task, rows, probabilities, measured, strata=statistics.strata, seed=seed)
+    return {"rows": len(rows), **{name: metrics[name] for name in task.metrics if name in metrics}, **detail}
 
 
-def _around(value: float, interval: Estimate) -> Estimate:
-    """Keep the task's own value, whose last digit may differ from the interval's."""
-    return Estimate(value, min(value, interval.low), max(value, interval.high))
+def _measured(
+    task: Task, rows: Rows, probabilities: Array, names: list[str], *, strata: Array, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Measure metrics on the rows, and on resamples of them where that is affordable."""
+    values = task.measure(rows, probabilities)
+    if len(rows) > MEASURED_ROWS:
+        return {name: {"value": float(values[name]), "low": None, "high": None} for name in names}
+    generator = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(MEASURED_RESAMPLES):
+        picked = drawn_rows(strata, generator)
+        again = task.measure(rows.take(picked), probabilities[rows.encoded.flat(picked)])
+        for name in names:
+            drawn[name].append(float(again[name]))
+    estimates = {name: percentiles(float(values[name]), np.array(drawn[name])) for name in names}
+    return {name: _plain(estimate) for name, estimate in estimates.items()}
 
 
-def _per_class(confusion: Array, labels: LabelSet) -> tuple[ClassReport, ...]:
-    counts = Counts.of(confusion)
-    columns = (counts.precision, counts.recall, counts.f1, counts.support)
-    rows = zip(labels.names, *(column.tolist() for column in columns), strict=True)
-    return tuple(ClassReport(*row) for row in rows)
+def _plain(estimate: Estimate) -> dict[str, float | None]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from bertsmith import bundle
 from bertsmith.bundle import BundleInfo
-from bertsmith.data.encode import Encoded, TokenEncoder
+from bertsmith.data.encode import TokenEncoder
+from bertsmith.encoded import Encoded
 from bertsmith.encoders import Encoder, require
 from bertsmith.errors import UsageError
-from bertsmith.examples import LabelSet, Prediction
+from bertsmith.examples import Columns, Examples, LabelSet
 from bertsmith.inference.torch_engine import TOKEN_BUDGET, logits, pick_device
 from bertsmith.quiet import quiet_transformers
-from bertsmith.tasks import Task, task_named
+from bertsmith.tasks import Answer, Rows, Task, task_named
+from bertsmith.tasks.protocol import Texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Array = np.ndarray[Any, Any]
-Texts: TypeAlias = Sequence[str] | pa.ChunkedArray
+Done = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -48,40 +51,74 @@ class Predictor:
         """The labels in the order of the logits."""
         return self.info.label_set
 
-    def predict(self, texts: Texts, pairs: Texts | None = None, *, budget: int = TOKEN_BUDGET) -> list[Prediction]:
+    @property
+    def has_scores(self) -> bool:
+        """True where an answer has a score for every label."""
+        return self.task.role in {"label", "labels"}
+
+    def predict(
+        self, texts: Texts, pairs: Texts | None = None, *, words: pa.ChunkedArray | None = None
+    ) -> Sequence[Any]:
         """Answer texts (or pairs of texts), one answer each, in their order.
 
-        Batches are made by length; whatever their size, the label is the same and scores differ by less
-        than 1e-5. Texts longer than the model's max length are cut as in training.
+        Batches are made by length; whatever their size, the answer is the same and scores differ by less
+        than 1e-5. Texts longer than the model's max length are cut, or cut into windows, as in training.
 
         Args:
             texts: The texts; one string is refused, since it would be read letter by letter.
-            pairs: The second texts, for a model of pairs.
-            budget: Padded tokens of a batch.
+            pairs: The second texts, for a model of pairs; the contexts of questions.
+            words: Where the words of each text are, for a model of token labels: a list of `start`, `end` a text;
+                left out, texts are split at blanks and punctuation.
+
+        Returns:
+            One answer a text: a `Prediction`, or what the model's task has instead.
 
         Raises:
-            UsageError: Texts are no list of strings, or pairs are missing or too many.
+            UsageError: Something is no text, or a second text is missing or not wanted.
         """
-        return self.task.decode(self.probabilities(texts, pairs, budget=budget), self.labels)
+        return self.answer(self.rows(texts, pairs, words=words))
 
-    def probabilities(self, texts: Texts, pairs: Texts | None = None, *, budget: int = TOKEN_BUDGET) -> Array:
-        """Return the probability of each label, float64 `(rows, labels)`."""
-        return self.task.probabilities(self.logits(texts, pairs, budget=budget))
+    def probabilities(self, texts: Texts, pairs: Texts | None = None) -> Array:
+        """Return what is decided by, float64 `(units, outputs)`: for texts with labels, a probability for each."""
+        return self.probabilities_of(self.rows(texts, pairs))
 
-    def logits(self, texts: Texts, pairs: Texts | None = None, *, budget: int = TOKEN_BUDGET) -> Array:
-        """Return what the head gives, float32 `(rows, labels)`."""
-        return self.logits_of(self.encode(texts, pairs), budget=budget)
+    def logits(self, texts: Texts, pairs: Texts | None = None) -> Array:
+        """Return the logits, float32 `(units, outputs)`."""
+        return self.logits_of(self.encode(texts, pairs))
 
-    def encode(self, texts: Texts, pairs: Texts | None = None) -> Encoded:
-        """Turn texts into token ids, cut to the model's max length."""
+    def encode(self, texts: Texts, pairs: Texts | None = None, *, words: pa.ChunkedArray | None = None) -> Encoded:
+        """Turn texts into token ids as in training.
+
+        Raises:
+            UsageError: Something is no text, or a second text is missing or not wanted.
+        """
         check_texts(texts, pairs, wants_pairs=self.info.pair)
-        return self.tokens.encode(texts, pairs)
+        return self.tokens.encode(texts, pairs, words=words)
 
-    def logits_of(
-        self, encoded: Encoded, *, budget: int = TOKEN_BUDGET, done: Callable[[int], None] | None = None
-    ) -> Array:
-        """Return the logits of rows that are already encoded, float32 `(rows, labels)`."""
+    def rows(self, texts: Texts, pairs: Texts | None = None, *, words: pa.ChunkedArray | None = None) -> Rows:
+        """Make rows of texts, with nothing known about their answers."""
+        encoded = self.encode(texts, pairs, words=words)
+        columns = {"text": texts, "text_pair": pairs, "words": words}
+        table = pa.table({name: _column(column) for name, column in columns.items() if column is not None})
+        pair = "text_pair" if pairs is not None else None
+        examples = Examples(table, Columns("text", text_pair=pair), "texts")
+        return Rows(examples, encoded, np.zeros(0), np.ones(len(encoded)), self.labels)
+
+    def answer(self, rows: Rows, *, done: Done | None = None) -> Sequence[Answer]:
+        """Answer rows that are already encoded."""
+        return self.task.decode(rows, self.probabilities_of(rows, done=done), self.info.decision)
+
+    def probabilities_of(self, rows: Rows, *, done: Done | None = None) -> Array:
+        """Return what is decided by, for rows that are already encoded, float64 `(units, outputs)`."""
+        return self.task.probabilities(self.logits_of(rows.encoded, done=done))
+
+    def logits_of(self, encoded: Encoded, *, budget: int = TOKEN_BUDGET, done: Done | None = None) -> Array:
+        """Return the logits of rows that are already encoded, float32 `(units, outputs)`."""
         return logits(self.model, encoded, budget=budget, done=done)
+
+    def deciding(self, decision: dict[str, Any]) -> Predictor:
+        """Return the same model with other thresholds."""
+        return dataclasses.replace(self, info=dataclasses.replace(self.info, decision=decision))
 
 
 def load(folder: Path, *, device: str = "auto") -> Predictor:
@@ -104,8 +141,25 @@ def load(folder: Path, *, device: str = "auto") -> Predictor:
             str(path), dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
     model.to(pick_device(device)).eval()
-    tokens = TokenEncoder(Encoder(info.encoder, path).tokenizer(), info.max_length, model.config.pad_token_id or 0)
-    return Predictor(info=info, task=task, tokens=tokens, model=model)
+    return Predictor(info=info, task=task, tokens=token_encoder(info, task, path), model=model)
+
+
+def token_encoder(info: BundleInfo, task: Task, folder: Path) -> TokenEncoder:
+    """Make the encoder of texts that a bundle was trained with."""
+    source = Encoder(info.encoder, folder)
+    return TokenEncoder(
+        source.tokenizer(),
+        info.max_length,
+        source.pad_id,
+        units=task.unit,
+        long=info.long,
+        stride=info.stride,
+        pooling=info.pooling,
+    )
+
+
+def _column(texts: Texts) -> Any:
+    return texts if isinstance(texts, pa.ChunkedArray) else pa.array(texts, pa.string())
 
 
 def check_texts(texts: Texts, pairs: Texts | None, *, wants_pairs: bool) -> None:

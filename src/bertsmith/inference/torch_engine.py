@@ -1,4 +1,4 @@
-"""The torch engine: logits of encoded rows, in batches of similar length, in the order of the rows."""
+"""The torch engine: logits of encoded rows, in batches of windows of similar length, in the order of the rows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertsmith.data.encode import Encoded
+from bertsmith.encoded import Encoded
 from bertsmith.errors import UsageError
+from bertsmith.inference.outputs import head_outputs, pool_windows, units_of_windows
 
 if TYPE_CHECKING:
     import torch
@@ -81,23 +82,31 @@ def logits(
         model: A model with a head; it is left in the mode it was in.
         encoded: The rows.
         budget: Padded tokens of a batch; answers do not depend on it beyond 1e-5.
-        done: Told how many rows each batch had.
+        done: Told how many windows each batch had.
 
     Returns:
-        float32 `(rows, outputs)`, in the order of the rows.
+        float32 `(units, outputs)`, in the order of the rows.
     """
     results: Array | None = None
+    picks = encoded.has_picks
     with evaluating(model):
         device = next(model.parameters()).device
-        for rows in batches_by_length(encoded.lengths, budget=budget):
-            output = model(**to_inputs(model, encoded.pad(rows), device)).logits
-            found = output.float().cpu().numpy()
+        for windows in batches_by_length(encoded.window_lengths, budget=budget):
+            padded = encoded.pad_windows(windows)
+            outputs = head_outputs(model(**to_inputs(model, padded, device)))
+            if picks:
+                outputs = outputs[padded["pick_window"], padded["pick_token"]]
+            found = outputs.float().cpu().numpy()
+            places = units_of_windows(encoded, windows) if picks else windows
             if results is None:
-                results = np.zeros((len(encoded), *found.shape[1:]), dtype=np.float32)
-            results[rows] = found
+                total = int(encoded.units[-1]) if picks else len(encoded.window_lengths)
+                results = np.zeros((total, *found.shape[1:]), dtype=np.float32)
+            results[places] = found
             if done is not None:
-                done(len(rows))
-    return np.zeros((0, model.config.num_labels), np.float32) if results is None else results
+                done(len(windows))
+    if results is None:
+        return np.zeros((0, model.config.num_labels), np.float32)
+    return results if picks else pool_windows(results, encoded)
 
 
 @contextlib.contextmanager

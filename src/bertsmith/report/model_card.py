@@ -7,26 +7,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertsmith.bundle import BundleInfo
+from bertsmith.tasks import Task
 
 _SHOWN_LABELS = 200
 
 
-def model_card(info: BundleInfo, scores: Mapping[str, Any]) -> str:
+def model_card(info: BundleInfo, task: Task, scores: Mapping[str, Any]) -> str:
     """Write the card.
 
     Args:
         info: What the bundle knows about itself.
+        task: What the model answers.
         scores: What `scores.json` holds.
     """
+    tag = task.pipeline_tag
     return "\n".join(
         [
             "---",
             "library_name: transformers",
-            "pipeline_tag: text-classification",
-            "tags: [bertsmith, text-classification]",
+            *([f"pipeline_tag: {tag}"] if tag else []),
+            f"tags: [bertsmith, {tag or task.name}]",
             "---",
             "",
-            f"# A {info.task} text classifier",
+            f"# A {info.task} text model",
             "",
             f"Fine-tuned by bertsmith {info.versions.get('bertsmith', '')} from the encoder `{info.encoder}`.",
             "",
@@ -41,13 +44,10 @@ def model_card(info: BundleInfo, scores: Mapping[str, Any]) -> str:
             "## How to use it",
             "",
             "```python",
-            "from transformers import pipeline",
-            "",
-            'classify = pipeline("text-classification", model="PATH/OF/THIS/FOLDER")',
-            'print(classify("your text", truncation=True))',
+            *_usage(task),
             "```",
             "",
-            f"Texts longer than {info.max_length} tokens are cut, as in training.",
+            *_length(info, task),
             "",
             "## Where it comes from",
             "",
@@ -56,6 +56,34 @@ def model_card(info: BundleInfo, scores: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _usage(task: Task) -> list[str]:
+    if task.pipeline_tag != "text-classification":
+        return [
+            "import bertsmith",
+            "",
+            'model = bertsmith.load("PATH/OF/THIS/FOLDER")',
+            'print(model.predict(["your text"]))',
+        ]
+    return [
+        "from transformers import pipeline",
+        "",
+        'classify = pipeline("text-classification", model="PATH/OF/THIS/FOLDER")',
+        'print(classify("your text", truncation=True))',
+    ]
+
+
+def _length(info: BundleInfo, task: Task) -> list[str]:
+    if task.unit != "row":
+        return [f"Texts longer than {info.max_length} tokens are read in windows; nothing is lost."]
+    if info.long == "windows":
+        return [
+            f"Texts longer than {info.max_length} tokens are read in windows that share {info.stride} tokens, whose "
+            f"logits are pooled ({info.pooling}); bertsmith does so, transformers' pipeline cuts them."
+        ]
+    kept = "cut, as in training" if info.long == "head" else "cut in their middle, as in training"
+    return [f"Texts longer than {info.max_length} tokens are {kept}."]
 
 
 def _scores(scores: Mapping[str, Any]) -> list[str]:
@@ -70,10 +98,13 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
     ]
     for name, value in test.items():
         if isinstance(value, Mapping) and "low" in value:
-            lines.append(
-                f"| {name.replace('_', ' ')} | {value['value']:.4f} | {value['low']:.4f} | {value['high']:.4f} |"
-            )
+            figures = " | ".join(_figure(value[part]) for part in ("value", "low", "high"))
+            lines.append(f"| {name.replace('_', ' ')} | {figures} |")
     return [*lines, "", scores["verdict"]] if scores["verdict"] else lines
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _labels(info: BundleInfo) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,13 +13,15 @@ from bertsmith.data.batches import FileBatches
 from bertsmith.data.canonical import canonical
 from bertsmith.data.columns import find_columns
 from bertsmith.data.files import open_batches
+from bertsmith.data.roles import as_settings
 from bertsmith.errors import DataError
-from bertsmith.examples import Columns, Prediction
+from bertsmith.examples import Columns
 from bertsmith.inference.predictor import Predictor
 from bertsmith.listener import Listener
 from bertsmith.recipe import Read
 from bertsmith.scoring.answers import AnswerColumns
 from bertsmith.scoring.writers import open_writer
+from bertsmith.tasks import Answer
 
 ROWS = 4096
 """Rows that are answered together: enough to sort by length, little memory."""
@@ -40,7 +42,7 @@ class Answered:
 
     batch: pa.RecordBatch
     texts: pa.ChunkedArray
-    answers: list[Prediction]
+    answers: Sequence[Answer]
     cut: int
 
 
@@ -61,8 +63,10 @@ def score_file(
         DataError: The file is broken, or its text column cannot be told.
         UsageError: A path or a column does not exist.
     """
-    file = open_batches(source, encoding=settings.encoding)
-    names = AnswerColumns.beside(file.schema.names, labels=predictor.labels.names if scores else ())
+    file = open_batches(source, encoding=settings.encoding, task=predictor.task.name)
+    names = AnswerColumns.beside(
+        file.schema.names, predictor.task, labels=predictor.labels.names if scores and predictor.has_scores else ()
+    )
     rows = cut = 0
     with (
         open_writer(target, names.schema(file.schema)) as write,
@@ -103,26 +107,24 @@ def _answered(predictor: Predictor, batch: pa.RecordBatch, columns: Columns, *, 
         source=source,
         labelled=False,
     )
-    pairs = read.column("text_pair") if "text_pair" in read.column_names else None
-    encoded = predictor.encode(read.column("text"), pairs)
-    probabilities = predictor.task.probabilities(predictor.logits_of(encoded))
-    cut = int((encoded.tokens_cut > 0).sum())
-    return Answered(batch, read.column("text"), predictor.task.decode(probabilities, predictor.labels), cut)
+    pairs, words = (read.column(name) if name in read.column_names else None for name in ("text_pair", "words"))
+    rows = predictor.rows(read.column("text"), pairs, words=words)
+    cut = int((rows.encoded.tokens_cut > 0).sum())
+    return Answered(batch, read.column("text"), predictor.answer(rows), cut)
 
 
 def _columns(table: pa.Table, settings: Read, source: str, predictor: Predictor) -> Columns:
     """Find the text as in training: under the same name, where the file has it and none was named."""
-    named: dict[str, Any] = {}
-    for part, name in predictor.info.columns.items():
-        if part in {"text", "text_pair"} and not getattr(settings, part) and name in table.column_names:
-            named[part] = name
-    found = find_columns(table, settings.model_copy(update=named), source=source, labelled=False).columns
+    same = as_settings({part: name for part, name in predictor.info.columns.items() if name in table.column_names})
+    named = {part: name for part, name in same.items() if not getattr(settings, part)}
+    wanted = settings.model_copy(update={**named, "task": predictor.task.name})
+    found = find_columns(table, wanted, source=source, labelled=False).columns.inputs()
     if predictor.info.pair and found.text_pair is None:
         raise DataError(
             f"{source}: no column with the second text; this model was trained on pairs.",
             tip="Name it with --text-pair COLUMN.",
         )
-    return Columns(found.text, text_pair=found.text_pair if predictor.info.pair else None)
+    return found if predictor.info.pair else dataclasses.replace(found, text_pair=None)
 
 
 def _count(source: Path) -> int | None:

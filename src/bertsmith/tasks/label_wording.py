@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from bertsmith.findings import ROWS_KEPT, Finding, Severity
 
 NAMES_KEPT = 5
 """Labels or words that a message names."""
+LABELS_TOLD = 6
+"""Labels that the first line of a run names."""
 
 
 def percent(count: float, total: float) -> str:
@@ -60,3 +62,24 @@ def finding_at(
     """Make a finding about rows, `(rows,)` positions in `examples`, in the order in which to show them."""
     shown = examples.where(rows[:ROWS_KEPT].tolist(), ROWS_KEPT)
     return Finding(kind, severity, message, remedy, count=len(rows), rows=shown)
+
+
+def told_labels(counts: Mapping[str, int]) -> str:
+    """Say how many rows (or words) each label has, the most frequent first.
+
+    >>> told_labels({"spam": 10, "ham": 1200})
+    '2 labels: ham 1,200 · spam 10'
+    """
+    ranked = sorted(counts, key=lambda name: -counts[name])
+    shown = " · ".join(f"{name} {counts[name]:,}" for name in ranked[:LABELS_TOLD])
+    more = f" · {len(counts) - LABELS_TOLD} more" if len(counts) > LABELS_TOLD else ""
+    return f"{len(counts)} labels: {shown}{more}"
+
+
+def has_rows(count: int) -> str:
+    """Word how many rows have what is said next.
+
+    >>> has_rows(1), has_rows(1200)
+    ('1 row has', '1,200 rows have')
+    """
+    return "1 row has" if count == 1 else f"{count:,} rows have"

@@ -11,10 +11,11 @@ FEW_ROWS = 500
 """Training rows a label below which there are more passes over them."""
 
 
-def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, labels: int, max_length: int) -> Recipe:
+def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, labels: int, max_length: int, metric: str) -> Recipe:
     """Replace every `auto` by the value that this run uses, so that the recipe repeats it.
 
-    Only a dropout of `auto` stays: it means the encoder's own, which may differ from place to place in it.
+    Two stay: a dropout of `auto` means the encoder's own, which may differ from place to place in it; how long
+    texts are read is chosen later, by trial.
 
     Args:
         recipe: As the user gave it.
@@ -22,6 +23,7 @@ def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, labels: int, max_len
         rows: Training rows.
         labels: Number of labels.
         max_length: Chosen from the training rows.
+        metric: By which the task chooses the best epoch.
     """
     from bertsmith.training.peak import has_fast_bf16
 
@@ -32,6 +34,10 @@ def resolve(recipe: Recipe, encoder: Encoder, *, rows: int, labels: int, max_len
         "device": str(device),
         "threads": threads.resolve(run.threads),
     }
+    if recipe.text.stride == "auto":
+        changes["stride"] = max(1, max_length // 4)
+    if fit.metric == "auto":
+        changes["metric"] = metric
     if fit.learning_rate == "auto":
         changes["learning_rate"] = encoder.learning_rate
     if fit.epochs == "auto":

@@ -23,9 +23,9 @@ from bertsmith.listener import Listener, Progress
 from bertsmith.quiet import quiet_transformers
 from bertsmith.recipe import Recipe
 from bertsmith.run_folder import RunFolder
-from bertsmith.tasks import Metrics, Task
+from bertsmith.tasks import Metrics, Rows, Task
 from bertsmith.training.peak import gemm_peak
-from bertsmith.training.trainer import TaskTrainer, TrainingRows
+from bertsmith.training.trainer import TaskTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,8 +73,8 @@ class Fitted:
 
 def fit(  # noqa: PLR0913 - a stage: the model, two sides, and what every stage is told
     model: PreTrainedModel,
-    rows: TrainingRows,
-    validation: TrainingRows | None,
+    rows: Rows,
+    validation: Rows | None,
     *,
     task: Task,
     recipe: Recipe,
@@ -96,12 +96,12 @@ def fit(  # noqa: PLR0913 - a stage: the model, two sides, and what every stage 
     Raises:
         BertsmithError: The loss is no longer a number.
     """
-    validate = _validator(model, validation, task) if validation is not None and len(validation.encoded) else None
+    validate = _validator(model, validation, task) if validation is not None and len(validation) else None
     width = rows.encoded.max_length if recipe.text.padding == "max-length" else None
     arguments = _arguments(recipe, task, run.scratch, validated=validate is not None)
     transformers.set_seed(recipe.run.seed)
     batch = recipe.fit.batch_size * recipe.fit.accumulate * arguments.world_size
-    steps = int(recipe.fit.epochs) * math.ceil(len(rows.encoded) / batch)
+    steps = int(recipe.fit.epochs) * math.ceil(len(rows) / batch)
     with (
         quiet_transformers(),
         run.history.open("w", encoding="utf-8") as lines,
@@ -151,10 +151,10 @@ def _arguments(recipe: Recipe, task: Task, folder: Path, *, validated: bool) -> 
     )
 
 
-def _validator(model: PreTrainedModel, validation: TrainingRows, task: Task) -> Callable[[], Metrics]:
+def _validator(model: PreTrainedModel, validation: Rows, task: Task) -> Callable[[], Metrics]:
     def validate() -> Metrics:
         probabilities = task.probabilities(logits(model, validation.encoded))
-        return task.measure(validation.targets, probabilities)
+        return task.measure(validation, probabilities)
 
     return validate
 

@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bertsmith.recipe import Recipe
-from bertsmith.tasks import Task
+from bertsmith.tasks import Rows, Task
 from bertsmith.training.model import head_layer
 
 if TYPE_CHECKING:
@@ -35,88 +35,88 @@ class ProbeRows:
     """What a probe learns from.
 
     Attributes:
-        features: Input of the head's last layer, float32 `(rows, width)`.
-        targets: As the task makes them.
-        weights: Weight of each row in the loss, `(rows,)`.
+        rows: The rows, with their targets.
+        features: Input of the head's last layer, float32 `(units, width)`.
     """
 
+    rows: Rows
     features: Array
-    targets: Array
-    weights: Array
 
 
 def probe_weights(
-    task: Task, rows: ProbeRows, *, outputs: int, intercept: bool, seed: int, strength: float = STRENGTHS[0]
+    task: Task, probe: ProbeRows, *, outputs: int, intercept: bool, seed: int, strength: float = STRENGTHS[0]
 ) -> tuple[Array, Array]:
     """Fit a probe and give it as the weight and bias of a linear layer on the raw features.
 
     Args:
-        task: Knows which linear model fits its labels.
-        rows: What it learns from.
+        task: Knows which linear model fits its targets.
+        probe: What it learns from.
         outputs: Number of logits.
-        intercept: False for a head without bias: then the features are scaled but not centred.
+        intercept: False for a head without bias; the constants then go into the weights, as near as these can.
         seed: Seed of the solver.
         strength: scikit-learn's C.
 
     Returns:
-        Weight float32 `(outputs, width)` and bias float32 `(outputs,)`; rows of classes that have no
-        training row are zero, their bias that of the least probable class.
+        Weight float32 `(outputs, width)` and bias float32 `(outputs,)`.
     """
-    features = rows.features
+    features = probe.features
     scale = features.std(axis=0)
     scale[scale < 1e-6] = 1.0
-    centre = features.mean(axis=0) if intercept else np.zeros_like(scale)
-    model = task.classifier(strength=strength, seed=seed)
-    model.set_params(fit_intercept=intercept)
+    centre = features.mean(axis=0)
     with threadpool_limits(1):
         # Small dense products: one thread is two to three times faster than two.
-        model.fit((features - centre) / scale, rows.targets, sample_weight=rows.weights)
-    coefficients, constants = np.asarray(model.coef_, np.float64), np.asarray(model.intercept_, np.float64)
-    if len(coefficients) == 1 and len(model.classes_) == 2:
-        # Two classes have one margin z; softmax over (-z/2, z/2) is the same sigmoid.
-        coefficients = np.concatenate([-coefficients, coefficients]) / 2
-        constants = np.array([-0.5, 0.5]) * constants
-    weight = np.zeros((outputs, features.shape[1]))
-    bias = np.full(outputs, constants.min(initial=0.0))
-    weight[model.classes_] = coefficients / scale
-    bias[model.classes_] = constants - (coefficients / scale) @ centre
+        model = task.fit_linear(
+            (features - centre) / scale, probe.rows.targets, probe.rows.unit_weights, strength=strength, seed=seed
+        )
+    weight, bias = task.linear_weights(model, outputs=outputs)
+    weight = weight / scale
+    bias = bias - weight @ centre
+    if not intercept:
+        # The direction whose product with every feature row is as near to 1 as least squares can make it.
+        one = np.linalg.lstsq(features.astype(np.float64), np.ones(len(features)), rcond=1e-6)[0]
+        weight, bias = weight + bias[:, None] * one, np.zeros_like(bias)
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def start_head(model: PreTrainedModel, task: Task, rows: ProbeRows, held: ProbeRows, recipe: Recipe) -> None:
+def start_head(model: PreTrainedModel, task: Task, learned: ProbeRows, held: ProbeRows, recipe: Recipe) -> None:
     """Give a model's head its start, as the recipe says.
 
     Args:
         model: Its head is written to.
-        task: Knows which linear model fits its labels.
-        rows: The training rows, with the input of the head's last layer.
+        task: Knows which linear model fits its targets.
+        learned: Training rows, with the input of the head's last layer.
         held: The validation rows, which choose how sure the probe may be; there may be none.
         recipe: Its `head_start` and `seed` are used.
     """
-    if recipe.fit.head_start == "random":
-        return
     layer = head_layer(model, model.config.num_labels)
+    if recipe.fit.head_start == "random" or not len(learned.features):
+        offset, scale = task.spread(learned.rows.targets)
+        if (offset, scale) == (0.0, 1.0):
+            return
+        write_head(layer, layer.weight.detach().cpu().numpy() * scale, np.full(layer.out_features, offset, np.float32))
+        return
     probes = (
         probe_weights(
             task,
-            rows,
+            learned,
             outputs=layer.out_features,
             intercept=layer.bias is not None,
             seed=recipe.run.seed,
             strength=strength,
         )
-        for strength in (STRENGTHS if len(held.targets) else STRENGTHS[:1])
+        for strength in (STRENGTHS if len(held.rows) else STRENGTHS[:1])
     )
     write_head(layer, *min(probes, key=lambda probe: _loss(task, probe, held)))
 
 
 def _loss(task: Task, probe: tuple[Array, Array], held: ProbeRows) -> float:
     """Say how badly a probe answers the validation rows."""
-    if not len(held.targets):
+    if not len(held.rows):
         return 0.0
     weight, bias = probe
-    metrics = task.measure(held.targets, task.probabilities(held.features @ weight.T + bias))
-    return min((metrics[name] for name in task.metrics if name in task.loss_metrics), default=-metrics[task.metrics[0]])
+    metrics = task.measure(held.rows, task.probabilities(held.features @ weight.T + bias))
+    losses = [metrics[name] for name in task.metrics if name in task.loss_metrics]
+    return min(losses, default=-metrics[task.stop_metric])
 
 
 def write_head(layer: nn.Linear, weight: Array, bias: Array) -> None:

@@ -81,6 +81,8 @@ def build(
                     setattr(config, name, dropout)
                 elif hasattr(config, name) and name in _ATTENTION_DROPOUTS and max_length >= LONG:
                     setattr(config, name, 0.0)
+            # Decoders have no padding of their own; their head looks for the last token that is none.
+            config.pad_token_id = encoder.pad_id
             model: PreTrainedModel = getattr(transformers, task.model_class).from_pretrained(
                 str(encoder.folder), config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True
             )
@@ -88,7 +90,7 @@ def build(
             reason = str(error).strip().splitlines()[0]
             raise EncoderError(
                 f"{encoder.folder}: transformers cannot load it as a {task.name} model: {reason}",
-                tip="Any encoder that transformers' AutoModelForSequenceClassification knows can be used.",
+                tip=f"Any encoder that transformers' {task.model_class} knows can be used.",
             ) from error
     model.config.architectures = [type(model).__name__]
     return model
@@ -120,9 +122,19 @@ def count_parameters(model: PreTrainedModel, outputs: int) -> Parameters:
     """Count parameters and describe the head, for people."""
     head = head_layer(model, outputs)
     bias = "" if head.bias is not None else " without bias"
-    pooled = "pooled [CLS]" if getattr(model.base_model, "pooler", None) is not None else "first token"
+    pooled = _pooled(model)
     return Parameters(
         total=sum(each.numel() for each in model.parameters()),
         trainable=sum(each.numel() for each in model.parameters() if each.requires_grad),
         head=f"{pooled} → dropout → linear {head.in_features} to {head.out_features}{bias}",
     )
+
+
+def _pooled(model: PreTrainedModel) -> str:
+    """Say what goes into the head."""
+    name = type(model).__name__
+    if not name.endswith("ForSequenceClassification"):
+        return "every token"
+    if getattr(model.base_model, "pooler", None) is not None:
+        return "pooled [CLS]"
+    return "last token" if hasattr(model, "score") else "first token"

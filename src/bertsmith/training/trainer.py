@@ -16,21 +16,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainingArguments
 
-from bertsmith.data.encode import Encoded
+from bertsmith.inference.outputs import head_outputs, read_out, unit_windows
 from bertsmith.inference.torch_engine import known_inputs
-from bertsmith.tasks import Metrics, Task
+from bertsmith.tasks import Metrics, Rows, Task
 from bertsmith.training.batches import EpochBatches, MicroBatch
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """What is learned from: token ids, targets as the task makes them, and a weight for each row `(rows,)`."""
-
-    encoded: Encoded
-    targets: Array
-    weights: Array
 
 
 @dataclass
@@ -42,7 +33,7 @@ class Work:
         tokens: Their real tokens.
         padded: Their tokens with padding.
         paused: Seconds that went into validation and checkpoints.
-        lengths: Tokens of each row, a micro-batch each.
+        lengths: Tokens of each window, a micro-batch each.
     """
 
     rows: int = 0
@@ -55,23 +46,26 @@ class Work:
 class MicroBatches(Dataset[dict[str, Any]]):
     """The rows as torch's DataLoader asks for them: a whole micro-batch at a time."""
 
-    def __init__(self, rows: TrainingRows, task: Task, *, width: int | None) -> None:
-        """Keep the rows; `width` pads every batch to that many tokens, None to its longest row."""
+    def __init__(self, rows: Rows, task: Task, *, width: int | None) -> None:
+        """Keep the rows; `width` pads every batch to that many tokens, None to its longest window."""
         self._rows = rows
         self._task = task
         self._width = width
+        self._weights = rows.unit_weights
 
     def __len__(self) -> int:
-        return len(self._rows.encoded)
+        return len(self._rows)
 
     def __getitems__(self, micro: MicroBatch) -> dict[str, Any]:
         """Collate one micro-batch, with the denominator of its whole effective batch."""
-        rows = self._rows
-        padded = rows.encoded.pad(micro.rows, width=self._width)
+        rows, encoded = self._rows, self._rows.encoded
+        padded = encoded.pad(micro.rows, width=self._width)
         batch: dict[str, Any] = {name: torch.from_numpy(array) for name, array in padded.items()}
-        batch["targets"] = torch.from_numpy(rows.targets[micro.rows])
-        batch["weights"] = torch.from_numpy(rows.weights[micro.rows].astype(np.float32) * micro.counts)
-        batch["denominator"] = self._task.denominator(rows.targets[micro.whole], rows.weights[micro.whole])
+        units, whole = encoded.flat(micro.rows), encoded.flat(micro.whole)
+        batch["targets"] = torch.from_numpy(rows.targets[units])
+        batch["weights"] = torch.from_numpy(self._weights[units].astype(np.float32) * micro.counts)
+        batch["denominator"] = self._task.denominator(rows.targets[whole], self._weights[whole])
+        batch["rows"] = len(micro.rows)
         return batch
 
 
@@ -98,7 +92,7 @@ class TaskTrainer(Trainer):  # type: ignore[misc] # transformers ships no types
         arguments: TrainingArguments,
         *,
         task: Task,
-        rows: TrainingRows,
+        rows: Rows,
         validate: Callable[[], Metrics] | None,
         width: int | None = None,
     ) -> None:
@@ -133,7 +127,7 @@ class TaskTrainer(Trainer):  # type: ignore[misc] # transformers ships no types
         """Do the Trainer's step, and count rows and tokens."""
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         lengths = inputs["attention_mask"].sum(1).cpu().numpy()
-        self.work.rows += len(lengths)
+        self.work.rows += inputs["rows"]
         self.work.tokens += int(lengths.sum())
         self.work.padded += inputs["attention_mask"].numel()
         self.work.lengths.append(lengths)
@@ -144,8 +138,11 @@ class TaskTrainer(Trainer):  # type: ignore[misc] # transformers ships no types
     ) -> Any:
         """Sum the rows' losses and divide by what the effective batch weighs (times the ranks: DDP averages)."""
         output = model(**{name: value for name, value in inputs.items() if name in self._known})
-        summed = self._task.loss(output.logits, inputs["targets"], inputs["weights"])
-        loss = summed * (self.args.world_size / inputs["denominator"])
+        pooling = self._rows.encoded.pooling
+        logits = read_out(head_outputs(output), inputs, rows=inputs["rows"], pooling=pooling)
+        summed = self._task.loss(logits, inputs["targets"], inputs["weights"], unit_windows(inputs))
+        # A batch may weigh nothing: sentences without words, a rank without rows.
+        loss = summed * (self.args.world_size / max(inputs["denominator"], 1e-12))
         return (loss, output) if return_outputs else loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
