@@ -44,3 +44,34 @@ def machine() -> dict[str, Any]:
 def say(values: Mapping[str, Any]) -> None:
     """Print one row of the table."""
     print("  ".join(f"{name} {value}" for name, value in values.items()), flush=True)
+
+
+def records(name: str, split: str) -> list[dict[str, Any]]:
+    """Read the rows of a data set, all their fields."""
+    with gzip.open(data_folder() / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def squad(split: str, questions: int) -> dict[str, Any]:
+    """Read the first questions of SQuAD 1.1 in its own JSON."""
+    with gzip.open(data_folder() / "squad_v1" / f"{split}.json.gz", "rt", encoding="utf-8") as file:
+        whole: dict[str, Any] = json.load(file)
+    articles = []
+    for article in whole["data"]:
+        paragraphs = []
+        for paragraph in article["paragraphs"]:
+            kept = paragraph["qas"][:questions]
+            questions -= len(kept)
+            paragraphs += [{**paragraph, "qas": kept}] if kept else []
+        articles += [{**article, "paragraphs": paragraphs}] if paragraphs else []
+    return {**whole, "data": articles}
+
+
+def first_questions(split: str, questions: int) -> list[dict[str, Any]]:
+    """Read the first questions of SQuAD 1.1: question, context, answers."""
+    return [
+        {**asked, "context": paragraph["context"]}
+        for article in squad(split, questions)["data"]
+        for paragraph in article["paragraphs"]
+        for asked in paragraph["qas"]
+    ]
