@@ -40,7 +40,9 @@ PAIR_MARK = " [SEP] "
 """Stands between the two texts of a pair: TF-IDF reads both as one text with a border that it can see."""
 MAX_FEATURES = 100_000
 MAX_UNITS = 100_000
-"""Train rows (or words) that a rung learns from; more make it slower, not better."""
+"""Train rows that a rung learns from; more make it slower, not better."""
+MAX_TOKENS = 30_000
+"""Train words or tokens that a linear model on frozen features learns from: neighbours are much alike."""
 TFIDF_STRENGTHS = (10.0, 1.0, 100.0)
 FROZEN_STRENGTHS = (0.03, 0.003, 0.3)
 """scikit-learn's C: the first is tried first, and taken where there are no validation rows."""
@@ -73,10 +75,12 @@ class Side:
     Attributes:
         rows: The rows, with their targets.
         features: View → float32 `(units, width)`; views are ways of pooling, such as `cls` and `mean`.
+        every: All rows of the side, where `rows` are a sample of them.
     """
 
     rows: Rows
     features: Mapping[str, Array] = field(default_factory=dict)
+    every: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,7 +88,8 @@ class Side:
     def take(self, rows: Array) -> Side:
         """Return these rows, in this order."""
         units = self.rows.encoded.flat(rows)
-        return Side(self.rows.take(rows), {view: values[units] for view, values in self.features.items()})
+        features = {view: values[units] for view, values in self.features.items()}
+        return Side(self.rows.take(rows), features, self.every or self.rows)
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,8 @@ def climb(
     train, test = sides["train"], sides["test"]
     validation, calibration = (sides.get(name) or None for name in ("validation", "calibration"))
     ladder = _Ladder(task, _sampled(train, seed), validation, outputs, seed)
-    left_out = len(train) - len(ladder.train)
-    of_all = f", {len(ladder.train):,} of {len(train):,} train rows" if left_out else ""
+    whole = len(train.every or train)
+    of_all = f", {len(ladder.train):,} of {whole:,} train rows" if len(ladder.train) < whole else ""
     builders = {"majority": _majority, "tfidf": _tfidf, "words": _words, "frozen": _frozen}
     rungs = []
     for name in task.rungs:
@@ -179,7 +184,8 @@ def climb(
             answers = model.answer(test)
             decision = task.decide(calibration.rows, model.answer(calibration)) if calibration else {}
             seconds = time.perf_counter() - began + (features_seconds if model.view else 0.0)
-            rungs.append(Rung(name, detail + of_all, seconds, model, answers, decision))
+            told = detail if name == "words" else detail + of_all
+            rungs.append(Rung(name, told, seconds, model, answers, decision))
     return rungs
 
 
@@ -318,11 +324,11 @@ def _words(ladder: _Ladder) -> tuple[Baseline, str] | None:
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
 
-    rows = ladder.train.rows
+    rows = ladder.train.every or ladder.train.rows
     if not len(rows.targets):
         return None
     vectorizer = CountVectorizer(lowercase=False, token_pattern=r"(?s)^.+$")
-    counts = vectorizer.fit_transform(ladder.texts(ladder.train))
+    counts = vectorizer.fit_transform(_strings(*ladder.task.unit_texts(rows)))
     vectorizer.vocabulary_ = {word: int(place) for word, place in vectorizer.vocabulary_.items()}
     model = MultinomialNB(alpha=1e-10, force_alpha=True).fit(counts, rows.targets, sample_weight=rows.unit_weights)
     return _baseline(ladder, [("words", vectorizer), ("count", model)]), f"{counts.shape[1]:,} words"
@@ -404,13 +410,14 @@ def _piece(rows: Texts | Array, begin: int) -> Any:
 
 def _sampled(train: Side, seed: int) -> Side:
     """Draw the rows that the rungs learn from, where there are too many."""
-    rows = sample_rows(train.rows, seed=seed, most=MAX_UNITS)
+    rows = sample_rows(train.rows, seed=seed)
     return train if len(rows) == len(train) else train.take(rows)
 
 
-def sample_rows(rows: Rows, *, seed: int, most: int = MAX_UNITS) -> Array:
-    """Draw rows with at most so many units, and at least one row; all of them where they are no more."""
+def sample_rows(rows: Rows, *, seed: int) -> Array:
+    """Draw rows with at most `MAX_UNITS` units (`MAX_TOKENS` where these are words or tokens), and at least one row."""
     sizes = np.diff(rows.encoded.units)
+    most = MAX_TOKENS if rows.encoded.has_picks else MAX_UNITS
     if sizes.sum() <= most:
         return np.arange(len(rows))
     order = np.random.default_rng(seed).permutation(len(rows))

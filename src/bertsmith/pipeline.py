@@ -38,7 +38,7 @@ from bertsmith.recipe import Recipe
 from bertsmith.report.model_card import model_card
 from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import Rows, Task, check_metric, task_named
-from bertsmith.training.defaults import resolve
+from bertsmith.training.defaults import epochs_for, resolve
 from bertsmith.training.frozen_features import frozen_features
 from bertsmith.training.head_start import ProbeRows, start_head
 from bertsmith.training.model import Parameters, build, count_parameters
@@ -262,11 +262,12 @@ def _max_length(recipe: Recipe, encoder: Encoder | None, lengths: Lengths | None
 
 def _resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
     """Replace every `auto`, and write down where the data lies, so that the recipe repeats the run."""
+    pairs = prepared.task.unit == "row" and "text_pair" in prepared.examples
+    epochs = epochs_for(len(prepared.splits.sides["train"]), labels=len(prepared.labels), pairs=pairs)
     found = resolve(
         recipe,
         prepared.known_encoder,
-        rows=len(prepared.splits.sides["train"]),
-        labels=len(prepared.labels),
+        epochs=epochs,
         max_length=prepared.max_length,
         metric=prepared.task.stop_metric,
     )
@@ -348,9 +349,11 @@ class _Featured:
 def _features(
     model: PreTrainedModel, sides: Mapping[str, Rows], recipe: Recipe, listener: Listener
 ) -> dict[str, _Featured]:
-    """Compute frozen features; of the training rows no more than the linear models learn from."""
-    drawn = sample_rows(sides["train"], seed=recipe.run.seed)
-    wanted = {**sides, "train": sides["train"].take(drawn) if len(drawn) < len(sides["train"]) else sides["train"]}
+    """Compute frozen features: of the test rows all, of the others no more than a linear model learns from."""
+    wanted = {}
+    for side, rows in sides.items():
+        drawn = np.arange(len(rows)) if side == "test" else sample_rows(rows, seed=recipe.run.seed)
+        wanted[side] = rows if len(drawn) == len(rows) else rows.take(drawn)
     found = {}
     with listener.work("features", sum(len(rows.encoded.window_lengths) for rows in wanted.values())) as progress:
         for side, rows in wanted.items():
@@ -369,7 +372,7 @@ def _climb(
     seconds: float,
 ) -> tuple[list[Rung], list[dict[str, Any] | None]]:
     """Climb the cheap rungs on the same rows as the model, keep them, and score them."""
-    given = {side: Side(each.rows, each.views) for side, each in features.items()}
+    given = {side: Side(each.rows, each.views, sides[side]) for side, each in features.items()}
     test, seed = sides["test"], recipe.run.seed
     rungs = climb(task, given, outputs=len(test.labels), seed=seed, features_seconds=seconds)
     save_rungs([rung for rung in rungs if recipe.run.texts or not rung.holds_words], run.baselines)
