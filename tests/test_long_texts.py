@@ -82,7 +82,7 @@ def test_no_way_above_the_budget_is_chosen(tried, budget):
 def test_trial_rows_are_a_sample_of_the_side():
     """A small side is looked at whole, a large one by a sample in its order, the same for the same seed."""
     rows = np.arange(0, 9_000, 3)
-    assert trial_rows(rows[:2_000], "train", seed=1).tolist() == rows[:2_000].tolist()
+    assert trial_rows(rows[: TRIED["train"]], "train", seed=1).tolist() == rows[: TRIED["train"]].tolist()
     drawn = trial_rows(rows, "train", seed=1)
     assert len(set(drawn.tolist())) == len(drawn) == TRIED["train"]
     assert set(drawn.tolist()) <= set(rows.tolist())
