@@ -39,6 +39,7 @@ check: $(READY)  ## format, lint, types, and the order of the layers
 bench: $(READY)  ## the figures of the README (an hour; needs the real data sets)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/tasks.py
 	$(BIN)/python benchmarks/check_million.py
 	$(BIN)/python benchmarks/predict_memory.py
 

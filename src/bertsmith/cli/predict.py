@@ -87,7 +87,7 @@ class _Show:
         self.scores = scores
 
     def all(self, answered: list[tuple[str, Answer]]) -> None:
-        lines = [] if self.as_json else [answer.line for _, answer in answered]
+        lines = [] if self.as_json else _aligned([answer.line for _, answer in answered])
         width = max((len(line) for line in lines), default=0)
         for place, (text, answer) in enumerate(answered):
             if self.as_json:
@@ -97,6 +97,17 @@ class _Show:
             found = answer.as_json(scores=True).get("scores") if self.scores else None
             ranked = sorted((found or {}).items(), key=lambda each: -each[1])
             sys.stdout.writelines(f"  {score:.3f}  {label}\n" for label, score in ranked)
+
+
+def _aligned(lines: list[str]) -> list[str]:
+    """Put the last columns of lines below each other; two blanks part columns.
+
+    >>> _aligned(["good  0.9", "not good  0.8"])
+    ['good      0.9', 'not good  0.8']
+    """
+    cells = [line.rpartition("  ") for line in lines]
+    width = min(_WIDEST, max((len(first) for first, _, _ in cells), default=0))
+    return [f"{first:<{width}}{between}{last}" for first, between, last in cells]
 
 
 def _answers(load: Callable[[], Predictor], texts: list[str], pairs: list[str] | None) -> Iterator[tuple[str, Answer]]:
