@@ -117,7 +117,7 @@ def test_generated_pages_are_fresh(generate):
 def test_every_verb_has_help_and_is_documented(generate):
     """A verb has a sentence of help, a section in the reference and a line in the README with that sentence."""
     verbs = generate.verbs()
-    assert verbs == ["check", "train", "evaluate", "predict", "adapt", "fill", "models"]
+    assert verbs == ["check", "train", "tune", "evaluate", "predict", "adapt", "fill", "models"]
     for verb in verbs:
         sentence = str(app[verb].help)
         assert sentence.endswith(".")
@@ -244,7 +244,7 @@ def test_scores_are_documented():
         ("record.py", "write_scores"), ("record.py", "data_summary"), ("pipeline.py", "_model_summary"),
         ("evaluation/ladder.py", "ladder_summary"), ("evaluation/scores.py", "score"),
         ("evaluation/compare.py", "as_json"), ("evaluation/intervals.py", "as_json"), ("training/fit.py", "as_json"),
-        ("long_texts.py", "as_json"), ("tasks/agreement.py", "agreement"), ("pipeline.py", "train"),
+        ("long_texts.py", "as_json"), ("tasks/agreement.py", "agreement"), ("pipeline.py", "_train"),
         *((f"tasks/{name}.py", "detail") for name in ("single_label", "multi_label", "ordered", "regression")),
         ("tasks/single_label.py", "_soft_detail"), ("tasks/token_labels.py", "detail"),
         ("tasks/token_metrics.py", "views"), ("tasks/answer_detail.py", "answer_detail"),
@@ -295,6 +295,8 @@ def test_spans_are_documented():
         (("adapt.json and adapt --json",), "masked/adapt.py", "as_json"),
         (("adapt.json and adapt --json",), "masked/adapt.py", "_record"),
         (("fill --json",), "masked/fill.py", "as_json"),
+        (("trials.jsonl and tune --json",), "tuning/study.py", "as_json"),
+        (("trials.jsonl and tune --json",), "tuning/tune.py", "as_json"),
         (("manifest.json",), "atomic.py", "write_manifest"),
     ],
 )

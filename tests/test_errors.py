@@ -65,7 +65,7 @@ NO_MODEL = "A model is RUN/model of a run that came to its end."
 OBJECT = 'Each line is one object, such as {"text": "so good", "label": "positive"}.'
 WEIGHT = "A weight says how much a row counts; 1 is usual. Rename the column if it is no weight."
 RUN_TIP = "A run is what `bertsmith train DATA --out RUN` makes."
-AGAIN = "Train it again: bertsmith train DATA --out RUN --force"
+AGAIN = "Go on with it: bertsmith train --resume unfinished"
 
 # What was typed, the exit code, the error and the tip. NEW is a place for a run; ENC the tiny encoder.
 CASES: list[tuple[str, int, str, str]] = [
@@ -130,7 +130,17 @@ CASES: list[tuple[str, int, str, str]] = [
      "Choose another --out, or an empty folder."),
     ("train good.csv --out run", 2, "run: holds a finished run.", "Choose another --out, or replace it with --force."),
     ("train good.csv --out unfinished", 2, "unfinished: holds an unfinished run.",
-     "Choose another --out, or replace it with --force."),
+     "Go on with it: bertsmith train --resume unfinished. Or replace it with --force."),
+    ("train --resume nowhere", 2, "nowhere: no such run folder.",
+     "A run is what `bertsmith train DATA --out RUN` makes."),
+    ("train --resume foreign", 2, "foreign: there is no run that could go on (no recipe.toml and data.json).",
+     "Begin it: bertsmith train DATA --out RUN"),
+    ("train good.csv --resume run", 2,
+     "--resume goes on with a run as it was begun, so it takes no data and no settings beside it.",
+     "bertsmith train --resume run"),
+    ("train --resume run --epochs 3", 2,
+     "--resume goes on with a run as it was begun, so it takes no data and no settings beside it.",
+     "bertsmith train --resume run"),
     ("train good.csv --out NEW --epoch 3", 2, "Unknown option: --epoch. Did you mean --epochs?", TRAIN_HELP),
     ("train good.csv --out NEW --encoder ENC --epochs", 2, "--epochs needs a value.", TRAIN_HELP),
     ("train good.csv more.csv --out NEW", 2, "'more.csv' is one argument too many.", TRAIN_HELP),
@@ -221,7 +231,7 @@ CASES: list[tuple[str, int, str, str]] = [
     ("predict run --device tpu text", 2, "'--device' must be auto, cpu, mps, cuda or cuda:N. Got 'tpu' instead.", ""),
     ("predict run --text-pair b -- a", 2, "this model was trained on single texts, so there are no pairs.", ""),
     ("predikt run", 2,
-     'Unknown command "predikt". Did you mean "predict"? Available commands: check, train, evaluate, predict, adapt, fill, models.',
+     'Unknown command "predikt". Did you mean "predict"? Available commands: check, train, tune, evaluate, predict, adapt, fill, models.',
      f"`bertsmith --help` {HELP}"),
 ]  # fmt: skip
 
@@ -265,7 +275,7 @@ def test_every_mistake_gets_its_words_and_exit_code(  # noqa: PLR0917 - a case h
     monkeypatch.chdir(workplace)
     before = sorted(workplace.rglob("*"))
     arguments = shlex.split(line)
-    if arguments[0] == "train" and "--encoder" not in arguments:
+    if arguments[0] == "train" and not {"--encoder", "--resume"} & set(arguments):
         arguments += ["--encoder", "ENC"]
     said = say(capsys, *arguments)
     assert without_stages(said) == wording(message, tip)
@@ -376,7 +386,7 @@ def test_the_tree_of_errors_is_the_drawn_one():
     }
     assert {name: each.exit_code for name, each in classes.items()} == {
         "BertsmithError": 1, "UsageError": 2, "RecipeError": 2, "EncoderError": 2, "MissingExtraError": 2,
-        "DataError": 1, "BundleError": 1,
+        "DataError": 1, "BundleError": 1, "CheckpointError": 1, "StoppedError": 130,
     }  # fmt: skip
     assert all(issubclass(each, errors.BertsmithError) for each in classes.values())
     assert all(name in (errors.__doc__ or "") for name in classes)

@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bertsmith"
 FLOORS = (
-    ("errors", "clock", "atomic", "listener", "quiet", "threads"),
+    ("errors", "clock", "atomic", "listener", "quiet", "ranks", "threads"),
     ("findings", "examples", "recipe", "encoded", "words"),
     ("encoders", "flops", "run_folder", "bundle"),
     ("tasks",),
@@ -21,6 +21,7 @@ FLOORS = (
     ("evaluation", "long_texts", "rungs", "scoring", "report"),
     ("record", "telling"),
     ("pipeline", "rescore"),
+    ("tuning",),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -436,16 +436,15 @@ def test_a_killed_run_never_answers(tiny_encoder, toy_csv, tmp_path, capsys):
     with pytest.raises(UsageError) as caught:
         run_folder.open_run(out)
     assert str(caught.value) == (
-        f"{out}: the run did not come to its end (no manifest.json).\n"
-        "  Train it again: bertsmith train DATA --out RUN --force"
+        f"{out}: the run did not come to its end (no manifest.json).\n  Go on with it: bertsmith train --resume {out}"
     )
     with pytest.raises(BundleError):
         bertsmith.load(out)
     assert say(capsys, "predict", out, "text").code == 2
     refused = say(capsys, "train", toy_csv, "--out", out, "--encoder", tiny_encoder, *flags(QUICK))
-    assert (
-        refused.err
-        == f"ERROR  {out}: holds an unfinished run.\nTIP    Choose another --out, or replace it with --force.\n"
+    assert refused.err == (
+        f"ERROR  {out}: holds an unfinished run.\n"
+        f"TIP    Go on with it: bertsmith train --resume {out}. Or replace it with --force.\n"
     )
     again = say(capsys, "train", toy_csv, "--out", out, "--encoder", tiny_encoder, *flags(QUICK), "--force")
     assert again.code == 0, again.err

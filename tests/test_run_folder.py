@@ -30,7 +30,8 @@ def test_a_run_is_replaced_only_with_force(tmp_path):
     with pytest.raises(UsageError) as caught:
         run_folder.create(run.path, force=False)
     assert str(caught.value) == (
-        f"{run.path}: holds an unfinished run.\n  Choose another --out, or replace it with --force."
+        f"{run.path}: holds an unfinished run.\n  Go on with it: bertsmith train --resume {run.path}. "
+        "Or replace it with --force."
     )
     run.finish()
     with pytest.raises(UsageError, match="holds a finished run"):

@@ -18,10 +18,10 @@ from tests.conftest import BAD, GOOD, PLAIN
 
 RANDOM = {**SETTINGS, "head_start": "random"}
 CASES: dict[str, tuple[Callable[..., Sequence[dict[str, Any]]], dict[str, Any]]] = {
-    "multi-label": (task_rows.multi_label, {"epochs": 16}),
+    "multi-label": (task_rows.multi_label, {"epochs": 24, "batch_size": 8, "seed": 1}),
     "ordered": (task_rows.stars, {"task": "ordered"}),
     "regression": (task_rows.numbers, {"epochs": 14}),
-    "single-label": (task_rows.annotated, {"annotators": "ann,bob,cid"}),
+    "single-label": (task_rows.annotated, {"annotators": "ann,bob,cid", "seed": 1}),
     "token-labels": (task_rows.tagged, {"epochs": 6}),
     "question-answering": (task_rows.questions, {"epochs": 4}),
 }

@@ -6,7 +6,9 @@
     │   ├── EncoderError      an encoder that cannot be found or loaded
     │   └── MissingExtraError a part of bertsmith that is not installed
     ├── DataError             a file or table that cannot be learned from          exit 1
-    └── BundleError           a model folder that is incomplete or was changed     exit 1
+    ├── BundleError           a model folder that is incomplete or was changed     exit 1
+    ├── CheckpointError       a checkpoint that cannot be saved or used            exit 1
+    └── StoppedError          a training that was interrupted and can go on        exit 130
 
 A message says where, what was found and what was expected; the tip says what to do.
 """
@@ -68,3 +70,13 @@ class DataError(BertsmithError):
 
 class BundleError(BertsmithError):
     """A model folder that is incomplete, was changed after training, or is no model folder."""
+
+
+class CheckpointError(BertsmithError):
+    """A checkpoint that cannot be saved, or one that is missing or damaged."""
+
+
+class StoppedError(BertsmithError):
+    """A training that was interrupted from outside; a checkpoint of its last step was written."""
+
+    exit_code: ClassVar[int] = 130

@@ -58,7 +58,9 @@ class Sizes:
         )
 
 
-def forward_flops(config: Mapping[str, Any], tokens: Array | int, *, outputs: int = 2) -> Array:
+def forward_flops(
+    config: Mapping[str, Any], tokens: Array | int, *, outputs: int = 2, first_token: bool = False, skipped: int = 0
+) -> Array:
     """Count the operations of one forward pass over each sequence.
 
     Per layer: the four projections of attention, the feed-forward products, and the two products with the
@@ -69,6 +71,8 @@ def forward_flops(config: Mapping[str, Any], tokens: Array | int, *, outputs: in
         config: The encoder's `config.json`.
         tokens: Real tokens of each sequence, any shape.
         outputs: Outputs of the head.
+        first_token: The last layer computes its first token only (keys and values of all).
+        skipped: Lower layers that are not run.
 
     Returns:
         Operations, float64, of the shape of `tokens`.
@@ -80,13 +84,37 @@ def forward_flops(config: Mapping[str, Any], tokens: Array | int, *, outputs: in
     length = np.asarray(tokens, dtype=np.float64)
     linear = 2 * length * (4 * sizes.hidden**2 + sizes.products * sizes.hidden * sizes.inner)
     attention = 4 * length**2 * sizes.hidden
-    head = 2 * sizes.hidden**2 + 2 * sizes.hidden * outputs
-    return np.asarray(sizes.layers * (linear + attention) + head)
+    head: Array | int = 2 * sizes.hidden**2 + 2 * sizes.hidden * outputs
+    layers = sizes.layers - skipped
+    if first_token and layers:
+        others = length - 1
+        saved = 2 * others * (2 * sizes.hidden**2 + sizes.products * sizes.hidden * sizes.inner)
+        head = head - saved - 4 * others * length * sizes.hidden
+    return np.asarray(layers * (linear + attention) + head)
 
 
-def train_flops(config: Mapping[str, Any], tokens: Array | int, *, outputs: int = 2) -> float:
-    """Count the operations of a forward and backward pass over all sequences, all layers trained."""
-    return (1 + BACKWARD) * float(forward_flops(config, tokens, outputs=outputs).sum())
+def train_flops(
+    config: Mapping[str, Any],
+    tokens: Array | int,
+    *,
+    outputs: int = 2,
+    first_token: bool = False,
+    frozen: int = 0,
+    cached: bool = False,
+) -> float:
+    """Count the operations of a forward and backward pass over all sequences.
+
+    Args:
+        config: The encoder's `config.json`.
+        tokens: Real tokens of each sequence, any shape.
+        outputs: Outputs of the head.
+        first_token: The last layer computes its first token only.
+        frozen: Lower layers that are not trained: nothing goes backward through them.
+        cached: These were run once and are not run again.
+    """
+    trained = forward_flops(config, tokens, outputs=outputs, first_token=first_token, skipped=frozen)
+    whole = forward_flops(config, tokens, outputs=outputs, first_token=first_token)
+    return float((trained if cached else whole).sum()) + BACKWARD * float(trained.sum())
 
 
 def probe_gemm(seconds: float = 0.2, *, size: int = 384) -> float:

@@ -8,6 +8,7 @@ them, and says a line about each (`telling.py` words the lines, `record.py` writ
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertsmith import bundle, encoders, record, run_folder, telling, threads
+from bertsmith import bundle, encoders, ranks, record, run_folder, telling, threads
 from bertsmith.baselines import Rung, Side, climb, sample_rows, save_rungs
 from bertsmith.bundle import BundleInfo
 from bertsmith.clock import Clock
@@ -149,6 +150,8 @@ def prepare(
 def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener: Listener | None = None) -> Trained:
     """Take labelled text all the way to a model that can be used.
 
+    Under torchrun every rank calls it; the first one speaks and writes, the others only train beside it.
+
     Args:
         data: A path, a table or a list; None where `recipe.read.dataset` names one on the Hub.
         out: Folder of the run.
@@ -158,24 +161,78 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
 
     Raises:
         BertsmithError: The data, the settings or the place will not do; nothing is left half written.
+        StoppedError: Interrupted while training; `resume` goes on.
     """
-    listener, clock = listener or Silent(), Clock()
+    listener, clock = _speaker(listener), Clock()
     _require_training()
-    run_folder.check_free(out, force=force)
+    _require_chosen(recipe)
+    if ranks.is_first():
+        run_folder.check_free(out, force=force)
     pick_device(recipe.run.device)
     prepared = prepare(data, recipe=recipe, listener=listener, clock=clock, strict=True)
     prepared.findings.refuse_errors(prepared.examples.source)
-    task, labels = prepared.task, prepared.labels
-    recipe = _resolved(recipe, prepared, data)
+    recipe = ranks.agree(_resolved(recipe, prepared, data))
     model = _build(prepared, recipe)
     with clock.stage("long texts"):
-        long = _long_texts(model, prepared, recipe)
+        long: LongTexts = ranks.agree(_long_texts(model, prepared, recipe) if ranks.is_first() else None)
         recipe = recipe.changed({"long": long.way})
         telling.long_texts(listener, long)
-    run = run_folder.create(out, force=force)
+    run = run_folder.create(out, force=force) if ranks.is_first() else RunFolder(out)
+    return _train(prepared, recipe, model, run, listener=listener, clock=clock, long=long.as_json())
+
+
+def resume(path: Path, *, listener: Listener | None = None) -> Trained:
+    """Go on with a run that did not come to its end, as if it had never stopped.
+
+    What comes before the training is done again, since it takes seconds and gives the same; the training itself goes
+    on from its newest checkpoint that is whole.
+
+    Args:
+        path: Folder of the run.
+        listener: Told a line a stage.
+
+    Raises:
+        UsageError: There is no run, or it has no data to go on with.
+        DataError: The data are no longer what they were.
+        StoppedError: Interrupted again.
+    """
+    listener, clock = _speaker(listener), Clock()
+    run = run_folder.open_unfinished(path)
+    if run.is_whole:
+        listener.tell("resume", f"{path}: the run came to its end; nothing is left to do")
+        return Trained(run, run.read_json(run.scores))
+    recipe = Recipe.load(run.recipe)
+    _require_training()
+    prepared = prepare(recipe.read.data or None, recipe=recipe, listener=listener, clock=clock, strict=True)
+    stored = run.read_json(run.data)
+    record.require_same(prepared.examples, stored["fingerprint"], run)
+    model = _build(prepared, recipe)
+    return _train(prepared, recipe, model, run, listener=listener, clock=clock, long=stored["long"])
+
+
+def _train(  # noqa: PLR0913 - the second half of the page
+    prepared: Prepared,
+    recipe: Recipe,
+    model: PreTrainedModel,
+    run: RunFolder,
+    *,
+    listener: Listener,
+    clock: Clock,
+    long: dict[str, Any],
+) -> Trained:
+    """Go from a prepared run to its end: all that depends on recipe and data alone."""
+    task, labels = prepared.task, prepared.labels
+    if not ranks.is_first():
+        _train_beside(prepared, recipe, model, run)
+        return Trained(run, {})
+    run.clear_results()
     fingerprint = record.write_prepared(
-        run, prepared.examples, prepared.splits, prepared.findings, task=task, labels=labels, recipe=recipe
+        run, prepared.examples, prepared.splits, prepared.findings, task=task, labels=labels, recipe=recipe, long=long
     )
+    if recipe.fit.adapt:
+        with clock.stage("adapt"):
+            prepared = _adapted(prepared, recipe, run, listener)
+            model = _build(prepared, recipe)
 
     with clock.stage("encode"):
         sides = {side: _encode(prepared, recipe, prepared.splits.sides[side], run.scratch / side) for side in SIDES}
@@ -207,13 +264,13 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     answers = {side: task.decode(sides[side], found, decision) for side, found in answered.items()}
     record.write_predictions(run, task, sides, answers, texts=recipe.run.texts)
     found = {
-        **_model_summary(prepared, recipe, parameters),
+        **_model_summary(prepared, recipe, parameters, trained=fitted.trained_parameters),
         "data": record.data_summary(prepared.examples, prepared.splits),
         "test": test,
         "decision": decision,
         "baselines": ladder_summary(task, rungs, told, versus),
         "verdict": verdict(versus),
-        "long": long.as_json(),
+        "long": long,
         "training": fitted.as_json(),
         "seconds": clock.as_json(),
     }
@@ -222,6 +279,42 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     run.finish()
     telling.done(listener, run, scores)
     return Trained(run, scores)
+
+
+def _train_beside(prepared: Prepared, recipe: Recipe, model: PreTrainedModel, run: RunFolder) -> None:
+    """Train in a rank that is not the first: no ladder, no head start (DDP brings the first rank's), no files."""
+    if recipe.fit.adapt:
+        prepared = _adapted(prepared, recipe, run, Silent())
+        model = _build(prepared, recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {
+            side: _encode(prepared, recipe, prepared.splits.sides[side], Path(folder) / side)
+            for side in ("train", "validation")
+        }
+        _fit(model, sides, task=prepared.task, recipe=recipe, run=run, listener=Silent())
+
+
+def _adapted(prepared: Prepared, recipe: Recipe, run: RunFolder, listener: Listener) -> Prepared:
+    """Let the encoder first learn masked words from raw texts; once a run."""
+    from bertsmith.masked.adapt import Settings, adapt
+
+    if ranks.is_first() and not (run.encoder / "config.json").is_file():
+        adapt(
+            recipe.fit.adapt,
+            out=run.encoder,
+            settings=Settings(encoder=recipe.fit.encoder, seed=recipe.run.seed),
+            encoding=recipe.read.encoding,
+            device=recipe.run.device,
+            threads_wanted=recipe.run.threads,
+            listener=listener,
+        )
+    ranks.wait()
+    return replace(prepared, encoder=encoders.find(str(run.encoder)))
+
+
+def _speaker(listener: Listener | None) -> Listener:
+    """Let the first rank speak."""
+    return listener if listener is not None and ranks.is_first() else Silent()
 
 
 def _named(task: Task, recipe: Recipe) -> str:
@@ -233,6 +326,14 @@ def _require_training() -> None:
     """Name a missing package before anything is read."""
     for package in ("torch", "transformers", "accelerate", "datasets"):
         encoders.require(package, what="training", extra="train")
+
+
+def _require_chosen(recipe: Recipe) -> None:
+    """Name a missing package of what the recipe asks for, likewise."""
+    for name in [each.strip() for each in recipe.run.track.split(",") if each.strip()]:
+        encoders.require(name, what=f"the tracker {name}", extra=name)
+    if recipe.fit.strategy == "lora":
+        encoders.require("peft", what="the strategy lora", extra="lora")
 
 
 def _find_encoder(name: str, *, strict: bool) -> tuple[Encoder | None, Tokenizer | None]:
@@ -273,6 +374,7 @@ def _resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
     )
     paths = {"data": str(data) if isinstance(data, str | Path) else ""}
     paths |= {name: getattr(recipe.read, name) for name in ("validation", "test")}
+    paths |= {"adapt": recipe.fit.adapt}
     # A folder is what `find` took for one: a folder called like an encoder changes nothing.
     is_folder = prepared.known_encoder.folder == Path(recipe.fit.encoder)
     paths |= {"encoder": recipe.fit.encoder} if is_folder else {}
@@ -417,14 +519,14 @@ def _info(prepared: Prepared, recipe: Recipe, fingerprint: str) -> BundleInfo:
     )
 
 
-def _model_summary(prepared: Prepared, recipe: Recipe, parameters: Parameters) -> dict[str, Any]:
+def _model_summary(prepared: Prepared, recipe: Recipe, parameters: Parameters, *, trained: int) -> dict[str, Any]:
     return {
         "task": prepared.task.name,
         "labels": list(prepared.labels.names),
         "model": {
             "encoder": recipe.fit.encoder,
             "parameters": parameters.total,
-            "trainable_parameters": parameters.trainable,
+            "trainable_parameters": trained,
             "head": parameters.head,
             "max_length": prepared.max_length,
             "long": recipe.text.long,

@@ -213,6 +213,64 @@ class Fit(_Stage):
         "Where the head starts: from a linear model on frozen features, or at random.",
         must="linear-probe or random",
     )
+    strategy: Literal["full", "head", "two-stage", "lora"] = _setting(
+        "full",
+        "What is trained: full (all of it), head (the encoder stays as it is), two-stage (one epoch the head, then "
+        "all), lora (low-rank updates of the encoder and the head).",
+        must="full, head, two-stage or lora",
+    )
+    freeze: str = _setting(
+        "",
+        "Parts of the encoder that are not trained: embeddings, layers by number or range.",
+        must="embeddings, numbers of layers or ranges of them, separated by commas",
+        usual="embeddings, 0-3",
+    )
+    unfreeze: Literal["at-once", "top-first"] = _setting(
+        "at-once",
+        "How two-stage goes on after its first epoch: with all layers at once, or one third more each epoch, from "
+        "the top.",
+        must="at-once or top-first",
+    )
+    layer_decay: float = _setting(
+        1.0,
+        "Learning rate of a layer as a share of that of the layer above it; 1 is the same for all.",
+        must="a number above 0 and at most 1",
+        usual="0.9",
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+    )
+    lora_rank: Count = _setting(16, "Rank of the low-rank updates.", must="a whole number of at least 1", usual="16")
+    label_smoothing: Part = _setting(
+        0.0,
+        "Share of each target that is spread over all labels.",
+        must="a share of at least 0 and below 1",
+        usual="0.1",
+    )
+    class_weights: Literal["none", "balanced", "effective-number"] = _setting(
+        "none",
+        "Weigh rare labels up: by 1 / rows (balanced), or less steeply (effective-number). Probabilities then lean "
+        "towards rare labels.",
+        must="none, balanced or effective-number",
+    )
+    activation_cache: Literal["fp32", "bf16", "none"] = _setting(
+        "fp32",
+        "How the outputs of frozen lower layers are kept on disk, so that these run once; none runs them every epoch.",
+        must="fp32, bf16 or none",
+    )
+    activation_cache_gib: float = _setting(
+        20.0,
+        "Most that this cache may take, in GiB; above it the layers run every epoch.",
+        must="a number of at least 0",
+        usual="20",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    adapt: str = _setting(
+        "",
+        "File with unlabelled texts that the encoder first learns masked words from.",
+        must="a path",
+    )
     precision: Literal["auto", "fp32", "bf16"] = _setting(
         "auto",
         "Arithmetic of the matrix products in training; weights are fp32 always. auto: bf16 where the machine has it.",
@@ -242,6 +300,20 @@ class Run(_Stage):
         "CPU threads; auto takes what this process may use.",
         must="a whole number of at least 1, or auto",
         usual="2",
+    )
+    checkpoint_minutes: float = _setting(
+        5.0,
+        "Minutes between two checkpoints inside an epoch; there is one at the end of each epoch in any case.",
+        must="a number above 0",
+        usual="5",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    track: str = _setting(
+        "",
+        "Trackers that get the history too, separated by commas: tensorboard, mlflow, trackio, wandb.",
+        must="tensorboard, mlflow, trackio or wandb, separated by commas",
+        pattern="^((tensorboard|mlflow|trackio|wandb)(, *(tensorboard|mlflow|trackio|wandb))*)?$",
     )
     texts: bool = _setting(
         True, "Keep texts, and words of them, in the run: predictions.parquet, the TF-IDF rung.", must="true or false"

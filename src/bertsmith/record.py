@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from bertsmith.atomic import replacing, write_json, write_text
 from bertsmith.data.split import Splits
+from bertsmith.errors import DataError
 from bertsmith.examples import Examples, LabelSet
 from bertsmith.findings import Findings
 from bertsmith.recipe import Recipe
@@ -68,6 +69,21 @@ def data_fingerprint(examples: Examples) -> str:
     return digest.hexdigest()
 
 
+def require_same(examples: Examples, fingerprint: str, run: RunFolder) -> None:
+    """Refuse to go on with a run whose data have changed since it began.
+
+    Raises:
+        DataError: They have.
+    """
+    found = data_fingerprint(examples)
+    if found != fingerprint:
+        raise DataError(
+            f"{examples.source}: changed since {run.path} began: its fingerprint is {found[:16]}…, then it was "
+            f"{fingerprint[:16]}….",
+            tip="Bring the old data back, or train anew: bertsmith train DATA --out RUN --force",
+        )
+
+
 def _as_strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write values as text; lists and objects as JSON."""
     if not pa.types.is_nested(column.type):
@@ -85,6 +101,7 @@ def write_prepared(  # noqa: PLR0913 - everything that is known before training
     task: Task,
     labels: LabelSet,
     recipe: Recipe,
+    long: Mapping[str, Any],
 ) -> str:
     """Write recipe.toml, data.json, split.parquet and findings.json; return the fingerprint of the data."""
     fingerprint = data_fingerprint(examples)
@@ -101,6 +118,7 @@ def write_prepared(  # noqa: PLR0913 - everything that is known before training
             "labels": task.counts(examples, labels),
             "split": splits.sizes(),
             "notes": [*examples.notes, *splits.notes],
+            "long": long,
         },
     )
     side = pa.array(splits.side_of(len(examples)).tolist(), pa.string()).dictionary_encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,19 @@ class RunFolder:
         return self.path / "predictions.parquet"
 
     @property
+    def trackers(self) -> Path:
+        """What TensorBoard is told, where `--track` asks for it."""
+        return self.path / "trackers"
+
+    @property
     def scratch(self) -> Path:
         """Checkpoints and token ids while the run goes on; gone at the end."""
         return self.path / "checkpoints"
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder that learned from raw texts first (`--adapt`); otherwise not there."""
+        return self.path / "encoder"
 
     @property
     def model(self) -> Path:
@@ -85,18 +96,17 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run wrote, and nothing else that lies in the folder."""
-        for path in (
-            self.manifest,
-            self.recipe,
-            self.data,
-            self.split,
-            self.findings,
-            self.history,
-            self.scores,
-            self.predictions,
-        ):
+        self.clear_results()
+        for path in (self.recipe, self.data, self.split, self.findings, self.history):
             path.unlink(missing_ok=True)
-        for folder in (self.model, self.baselines, self.scratch):
+        for folder in (self.encoder, self.trackers, self.scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def clear_results(self) -> None:
+        """Remove what follows from data, recipe and checkpoints: the ladder, the bundle, answers, scores."""
+        for path in (self.manifest, self.scores, self.predictions):
+            path.unlink(missing_ok=True)
+        for folder in (self.model, self.baselines):
             shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self) -> None:
@@ -156,9 +166,36 @@ def open_run(path: Path) -> RunFolder:
         state = "the run did not come to its end" if begun else "this is no run of bertsmith"
         raise UsageError(
             f"{path}: {state} (no manifest.json).",
-            tip="Train it again: bertsmith train DATA --out RUN --force" if begun else "Is it the right folder?",
+            tip=f"Go on with it: bertsmith train --resume {path}" if begun else "Is it the right folder?",
         )
     return run
+
+
+def open_unfinished(path: Path) -> RunFolder:
+    """Open a run that began, whether it came to its end or not.
+
+    Raises:
+        UsageError: There is no run, or it stopped before there was anything to go on with.
+    """
+    run = RunFolder(path)
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such run folder.", tip="A run is what `bertsmith train DATA --out RUN` makes.")
+    if not (run.recipe.is_file() and run.data.is_file()):
+        raise UsageError(
+            f"{path}: there is no run that could go on (no recipe.toml and data.json).",
+            tip="Begin it: bertsmith train DATA --out RUN",
+        )
+    if not run.is_whole and not _has_source(run):
+        raise UsageError(
+            f"{path}: the run learned from a table in memory, which is gone.",
+            tip="Train again; with a file as data, a run can go on.",
+        )
+    return run
+
+
+def _has_source(run: RunFolder) -> bool:
+    read = tomllib.loads(run.recipe.read_text(encoding="utf-8")).get("read", {})
+    return bool(read.get("data") or read.get("dataset"))
 
 
 def _check_replaceable(run: RunFolder, *, force: bool) -> None:
@@ -169,5 +206,11 @@ def _check_replaceable(run: RunFolder, *, force: bool) -> None:
             tip="Choose another --out, or an empty folder.",
         )
     if not force:
-        state = "holds a finished run" if run.is_whole else "holds an unfinished run"
-        raise UsageError(f"{run.path}: {state}.", tip="Choose another --out, or replace it with --force.")
+        if run.is_whole:
+            raise UsageError(
+                f"{run.path}: holds a finished run.", tip="Choose another --out, or replace it with --force."
+            )
+        raise UsageError(
+            f"{run.path}: holds an unfinished run.",
+            tip=f"Go on with it: bertsmith train --resume {run.path}. Or replace it with --force.",
+        )

@@ -33,6 +33,8 @@ _PROSE = {
     "mse": "MSE",
 }
 _SHOWN_WARNINGS = 5
+SHOWN_SECONDS = 0.05
+"""Stages that take less are not named at the end."""
 
 
 def read(listener: Listener, examples: Examples, told: str, *, task: str) -> None:
@@ -112,9 +114,18 @@ def model(listener: Listener, parameters: Parameters, recipe: Recipe) -> None:
     settings = recipe.fit
     listener.tell(
         "model",
-        f"{settings.encoder}: {parameters.total / 1e6:.1f} M parameters, {parameters.trainable / 1e6:.1f} M trainable; "
+        f"{settings.encoder}: {parameters.total / 1e6:.1f} M parameters; "
         f"head {parameters.head}, started from {settings.head_start.replace('-', ' ')}",
     )
+    chosen = {
+        "strategy": settings.strategy if settings.strategy != "full" else "",
+        "freeze": settings.freeze,
+        "layer decay": f"{settings.layer_decay:g}" if settings.layer_decay < 1 else "",
+        "class weights": settings.class_weights if settings.class_weights != "none" else "",
+        "label smoothing": f"{settings.label_smoothing:g}" if settings.label_smoothing else "",
+    }
+    if any(chosen.values()):
+        listener.tell("", " · ".join(f"{name} {value}" for name, value in chosen.items() if value))
     batch = settings.batch_size * settings.accumulate
     listener.tell(
         "",
@@ -132,7 +143,8 @@ def fit(listener: Listener, fitted: Fitted, recipe: Recipe) -> None:
     )
     listener.tell(
         "fit",
-        f"{_some(fitted.epochs, 'epoch')}{best}; {fitted.examples_per_second:.0f} examples/s, "
+        f"{_some(fitted.epochs, 'epoch')}{best}; {_millions(fitted.trained_parameters)} parameters trained; "
+        f"{fitted.examples_per_second:.0f} examples/s, "
         f"{fitted.tokens_per_second:,.0f} tokens/s, {fitted.padding_waste:.0%} padding, "
         f"{fitted.utilisation:.0%} of the machine's peak",
         aside=in_words(fitted.seconds),
@@ -186,9 +198,20 @@ def done(listener: Listener, run: RunFolder, scores: Mapping[str, Any]) -> None:
     """Say what it all comes to and where it lies."""
     if scores.get("verdict"):
         listener.tell("verdict", scores["verdict"])
+    stages = {name: taken for name, taken in scores["seconds"].items() if name != "total" and taken >= SHOWN_SECONDS}
+    listener.tell("seconds", " · ".join(f"{name} {taken:.1f}" for name, taken in stages.items()))
     listener.tell("run", f"{run.path}", aside=in_words(scores["seconds"]["total"]))
     listener.tell("", f"model in {run.model}, scores in {run.scores}")
     listener.tell("", f'try it: bertsmith predict {run.path} "your text"')
+
+
+def _millions(count: int) -> str:
+    """Say a large number.
+
+    >>> _millions(22_713_216), _millions(29_568)
+    ('22.7 M', '29,568')
+    """
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count:,}"
 
 
 def _some(count: int | str, noun: str) -> str:

@@ -19,8 +19,9 @@ def allowed(cgroup: Path = _CGROUP) -> int:
 
 
 def resolve(threads: int | str) -> int:
-    """Turn the setting `threads` into a number."""
-    return allowed() if threads == "auto" else int(threads)
+    """Turn the setting `threads` into a number; the processes that torchrun starts on a machine share its CPUs."""
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, allowed() // beside) if threads == "auto" else int(threads)
 
 
 def limit_libraries(threads: int) -> None:

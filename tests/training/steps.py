@@ -12,11 +12,14 @@ import torch
 from bertsmith import encoders
 from bertsmith.data.encode import TokenEncoder
 from bertsmith.data.read import read
+from bertsmith.listener import Silent
 from bertsmith.recipe import Read, Recipe
+from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import Rows, Task
-from bertsmith.training.fit import _arguments
+from bertsmith.training.fit import _Training
+from bertsmith.training.interrupts import Interrupts
 from bertsmith.training.model import build
-from bertsmith.training.trainer import TaskTrainer
+from bertsmith.training.strategies import Strategy
 
 Array = np.ndarray[Any, Any]
 
@@ -55,8 +58,29 @@ def gradient_of_one_step(folder: Path, task: Task, rows: Rows, scratch: Path, **
     model = fresh_model(folder, task, rows)
     before = torch.cat([each.detach().clone().flatten() for each in model.parameters()])
     settings = recipe(epochs=1, warmup=0.0, clip=0.0, weight_decay=0.0, **changes)
-    arguments = _arguments(settings, task, scratch, validated=False)
+    training = _Training(
+        model=model,
+        rows=rows,
+        targets=rows.targets,
+        validation=None,
+        task=task,
+        recipe=settings,
+        run=RunFolder(scratch),
+        strategy=Strategy.of(settings, model),
+        listener=Silent(),
+        report=None,
+        peak=1.0,
+        trained=0,
+        compact=None,
+        cached=None,
+        first_token=False,
+        interrupts=Interrupts(),
+    )
+    arguments = training._arguments()
     arguments.max_steps, arguments.optim, arguments.learning_rate = 1, "sgd", 1.0
     arguments.lr_scheduler_type = "constant"
-    TaskTrainer(model, arguments, task=task, rows=rows, validate=None).train()
+    trainer = training._trainer(arguments, None)
+    for group in trainer._groups:
+        group["lr"] = 1.0
+    trainer.train()
     return before - torch.cat([each.detach().flatten() for each in model.parameters()])

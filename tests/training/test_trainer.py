@@ -18,6 +18,7 @@ from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import Rows
 from bertsmith.tasks.single_label import SingleLabel
 from bertsmith.training.batches import effective_batches
+from bertsmith.training.checkpoints import Checkpoints
 from bertsmith.training.fit import fit
 from bertsmith.training.model import build
 from tests.conftest import toy_rows
@@ -117,7 +118,7 @@ def test_a_weight_of_zero_takes_a_row_out(tiny_encoder, tmp_path):
 
 
 def test_best_epoch_is_restored(tiny_encoder, tmp_path):
-    """The weights at the end give the best validation metric of the history, and checkpoints are gone."""
+    """The weights at the end give the best validation metric of the history, and its checkpoint is kept."""
     from bertsmith.inference.torch_engine import logits
 
     rows, held = toy(tiny_encoder, 120), toy(tiny_encoder, 60, seed=9)
@@ -134,7 +135,9 @@ def test_best_epoch_is_restored(tiny_encoder, tmp_path):
     assert fitted.best_metric == max(curve)
     assert fitted.best_epoch == curve.index(max(curve)) + 1
     assert task.measure(held, task.probabilities(logits(model, held.encoded)))["macro_f1"] == pytest.approx(max(curve))
-    assert not RunFolder(tmp_path).scratch.exists()
+    kept = Checkpoints(RunFolder(tmp_path).scratch)
+    assert fitted.best_epoch * 15 in kept.steps()
+    assert len(kept.steps()) <= 3
 
 
 def test_an_unknown_metric_is_refused(tiny_encoder, tmp_path):
@@ -158,8 +161,8 @@ def test_a_run_that_blows_up_is_stopped_with_a_remedy(tiny_encoder, tmp_path, ev
     with pytest.raises(BertsmithError) as caught:
         fit(model, rows, None, task=SingleLabel(), recipe=recipe(), run=RunFolder(tmp_path), listener=Silent())
     assert str(caught.value) == (
-        "training blew up: at step 1 the loss is nan and the gradient's norm nan; both must be finite numbers.\n"
-        "  Lower --learning-rate (2e-5 is safe for most encoders), or use --precision fp32."
+        "training blew up: at step 1 the loss is nan and the norm of the gradient nan; both must be finite numbers. "
+        "Going back and halving the learning rate, 2 times, did not help.\n  Lower --learning-rate (2e-5 is safe for most encoders), or use --precision fp32."
     )
 
 

@@ -17,6 +17,7 @@ app = App(
 VERBS = {
     "check": "Say whether DATA is fit to learn from (exit 1 when it is not).",
     "train": "Learn from DATA and write everything to RUN.",
+    "tune": "Search settings on train and validation rows, and write the best as a recipe.",
     "evaluate": "Show how good RUN is: on its test rows, or on your file.",
     "predict": "Answer texts, or the rows of a file.",
     "adapt": "Let an encoder learn from raw TEXTS of your domain, before it is trained on labelled ones.",
@@ -26,6 +27,7 @@ VERBS = {
 _USAGE = {
     "check": "DATA [OPTIONS]",
     "train": "DATA --out RUN [OPTIONS]",
+    "tune": "DATA --out DIR [OPTIONS]",
     "evaluate": "RUN [DATA] [OPTIONS]",
     "predict": "RUN [TEXT... | --in FILE --out FILE] [OPTIONS]",
     "adapt": "TEXTS --out ENCODER [OPTIONS]",
@@ -38,6 +40,10 @@ _EXAMPLES = {
         "train reviews.csv --out runs/reviews",
         "train reviews.csv --out runs/b --epochs 5 --metric accuracy",
         "train --recipe runs/reviews/recipe.toml --out runs/again",
+    ),
+    "tune": (
+        "tune reviews.csv --out tuned --trials 20 --timeout 3600",
+        "tune reviews.csv --out tuned/encoders --encoders minilm,bert-base-uncased --epochs 3",
     ),
     "evaluate": ("evaluate runs/reviews", "evaluate runs/reviews newer.csv"),
     "predict": (

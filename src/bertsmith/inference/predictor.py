@@ -18,6 +18,7 @@ from bertsmith.encoded import Encoded
 from bertsmith.encoders import Encoder, require
 from bertsmith.errors import UsageError
 from bertsmith.examples import Columns, Examples, LabelSet
+from bertsmith.inference.first_token import leave_out_other_tokens
 from bertsmith.inference.torch_engine import TOKEN_BUDGET, logits, pick_device
 from bertsmith.quiet import quiet_transformers
 from bertsmith.tasks import Answer, Rows, Task, task_named
@@ -141,6 +142,7 @@ def load(folder: Path, *, device: str = "auto") -> Predictor:
             str(path), dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
     model.to(pick_device(device)).eval()
+    leave_out_other_tokens(model)
     return Predictor(info=info, task=task, tokens=token_encoder(info, task, path), model=model)
 
 

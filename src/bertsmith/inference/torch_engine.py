@@ -74,7 +74,12 @@ def known_inputs(model: PreTrainedModel) -> frozenset[str]:
 
 
 def logits(
-    model: PreTrainedModel, encoded: Encoded, *, budget: int = TOKEN_BUDGET, done: Callable[[int], None] | None = None
+    model: PreTrainedModel,
+    encoded: Encoded,
+    *,
+    budget: int = TOKEN_BUDGET,
+    done: Callable[[int], None] | None = None,
+    states: Callable[[Array, int], torch.Tensor] | None = None,
 ) -> Array:
     """Compute logits in fp32, without dropout.
 
@@ -83,6 +88,7 @@ def logits(
         encoded: The rows.
         budget: Padded tokens of a batch; answers do not depend on it beyond 1e-5.
         done: Told how many windows each batch had.
+        states: Gives what frozen layers made of these windows, padded to this width, for a model that is fed with it.
 
     Returns:
         float32 `(units, outputs)`, in the order of the rows.
@@ -93,7 +99,10 @@ def logits(
         device = next(model.parameters()).device
         for windows in batches_by_length(encoded.window_lengths, budget=budget):
             padded = encoded.pad_windows(windows)
-            outputs = head_outputs(model(**to_inputs(model, padded, device)))
+            inputs = to_inputs(model, padded, device)
+            if states is not None:
+                inputs["states"] = states(windows, padded["input_ids"].shape[1]).to(device)
+            outputs = head_outputs(model(**inputs))
             if picks:
                 outputs = outputs[padded["pick_window"], padded["pick_token"]]
             found = outputs.float().cpu().numpy()

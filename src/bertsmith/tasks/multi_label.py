@@ -14,6 +14,7 @@ from bertsmith.examples import Examples, LabelSet, LabelsPrediction
 from bertsmith.findings import Finding
 from bertsmith.tasks.label_sets import distinct_sets, numbered_rows, set_matrix
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
+from bertsmith.tasks.softening import class_weights
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,15 @@ class MultiLabel:
     def targets(self, examples: Examples, encoded: Encoded, labels: LabelSet) -> Array:
         """Return 1 for each label that a row has and 0 for the others, float32 `(rows, labels)`."""
         return set_matrix(examples.column("labels"), labels).astype(np.float32)
+
+    def class_weights(self, targets: Array, scheme: str) -> Array:
+        """Weigh rows by how rare their labels are on average, float64 `(rows,)`; "no label" counts as one."""
+        sets = np.column_stack([targets, ~targets.any(axis=1)]).astype(np.float64)
+        return class_weights(sets / sets.sum(axis=1, keepdims=True), sets.sum(axis=0), scheme)
+
+    def smooth(self, targets: Array, amount: float, *, outputs: int) -> Array:
+        """Move each target towards 0.5 by this share of the way, float32 `(rows, labels)`."""
+        return np.asarray(targets * (1 - amount) + amount / 2, np.float32) if amount else targets
 
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, windows: torch.Tensor

@@ -39,6 +39,8 @@ class Rows:
         targets: What the loss learns from, one entry a unit, as the task makes them; empty where nothing is known.
         weights: Weight of each row in the loss, float `(rows,)`.
         labels: The label set of the model.
+        balance: Factor of each unit in the loss besides its row's weight, float `(units,)`, as
+            `Task.class_weights` gives it; None for 1.
     """
 
     examples: Examples
@@ -46,24 +48,28 @@ class Rows:
     targets: Array
     weights: Array
     labels: LabelSet
+    balance: Array | None = None
 
     def __len__(self) -> int:
         return len(self.encoded)
 
     def take(self, rows: Array) -> Rows:
         """Return these rows, in this order."""
+        units = self.encoded.flat(rows)
         return Rows(
             self.examples.take(rows),
             self.encoded.take(rows),
-            self.targets[self.encoded.flat(rows)],
+            self.targets[units],
             self.weights[rows],
             self.labels,
+            None if self.balance is None else self.balance[units],
         )
 
     @property
     def unit_weights(self) -> Array:
-        """Weight of each unit in the loss: that of its row, `(units,)`."""
-        return np.repeat(self.weights, np.diff(self.encoded.units))
+        """Weight of each unit in the loss: that of its row, times its balance, `(units,)`."""
+        weights = np.repeat(self.weights, np.diff(self.encoded.units))
+        return weights if self.balance is None else weights * self.balance
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,31 @@ class Task(Protocol):
 
     def targets(self, examples: Examples, encoded: Encoded, labels: LabelSet) -> Array:
         """Turn gold answers into what the loss learns from, one entry a unit: `(units,)` or `(units, outputs)`."""
+        ...
+
+    def class_weights(self, targets: Array, scheme: str) -> Array:
+        """Weigh units by how rare their labels are, float64 `(units,)` of mean 1.
+
+        Args:
+            targets: Of the training rows, as `targets` gives them.
+            scheme: none, balanced or effective-number.
+
+        Raises:
+            RecipeError: It is not none, and the task has no labels.
+        """
+        ...
+
+    def smooth(self, targets: Array, amount: float, *, outputs: int) -> Array:
+        """Spread a share of each target over all labels: targets for `loss`, and for nothing else.
+
+        Args:
+            targets: As `targets` gives them.
+            amount: The share; 0 gives the targets back.
+            outputs: Number of logits.
+
+        Raises:
+            RecipeError: It is not 0, and the task has no labels.
+        """
         ...
 
     def loss(

@@ -12,6 +12,7 @@ from bertsmith.examples import Examples, LabelSet, NumberPrediction
 from bertsmith.findings import Finding
 from bertsmith.tasks.number_findings import numbers_of
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
+from bertsmith.tasks.softening import refuse
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +94,24 @@ class Regression:
     def targets(self, examples: Examples, encoded: Encoded, labels: LabelSet) -> Array:
         """Return the numbers, float64 `(rows,)`."""
         return numbers_of(examples)
+
+    def class_weights(self, targets: Array, scheme: str) -> Array:
+        """Weigh all rows alike, float64 `(rows,)`.
+
+        Raises:
+            RecipeError: Another scheme than none is asked for.
+        """
+        refuse("class_weights", scheme, off="none", task=self.name)
+        return np.ones(len(targets))
+
+    def smooth(self, targets: Array, amount: float, *, outputs: int) -> Array:
+        """Return the targets as they are.
+
+        Raises:
+            RecipeError: The amount is not 0.
+        """
+        refuse("label_smoothing", amount, off=0, task=self.name)
+        return targets
 
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, windows: torch.Tensor

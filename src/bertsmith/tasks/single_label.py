@@ -13,6 +13,7 @@ from bertsmith.encoded import Encoded
 from bertsmith.examples import Examples, LabelSet, Prediction
 from bertsmith.findings import Finding
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
+from bertsmith.tasks.softening import class_weights, smoothed
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +93,15 @@ class SingleLabel:
         targets = np.zeros((len(examples), len(labels)))
         np.add.at(targets, (rows, labels.ids(names)), shares)
         return targets
+
+    def class_weights(self, targets: Array, scheme: str) -> Array:
+        """Weigh rows by how rare their labels are, float64 `(rows,)`; soft labels count by their shares."""
+        rows = np.bincount(targets) if targets.ndim == 1 else targets.sum(axis=0)
+        return class_weights(targets, rows, scheme)
+
+    def smooth(self, targets: Array, amount: float, *, outputs: int) -> Array:
+        """Spread a share of each target over all labels, float32 `(rows, labels)`."""
+        return smoothed(targets, amount, outputs=outputs)
 
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, windows: torch.Tensor

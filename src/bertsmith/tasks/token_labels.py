@@ -14,6 +14,7 @@ from bertsmith.errors import DataError
 from bertsmith.examples import Examples, LabelSet
 from bertsmith.findings import Finding
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
+from bertsmith.tasks.softening import class_weights, smoothed
 from bertsmith.tasks.tags import OUTSIDE, PLAIN, Reading, Tagged, scheme_of
 
 if TYPE_CHECKING:
@@ -124,10 +125,18 @@ class TokenLabels:
         tagged = _repaired(examples, labels)
         return labels.ids(list(tagged.names))[tagged.ids] if len(tagged.ids) else np.zeros(0, np.int64)
 
+    def class_weights(self, targets: Array, scheme: str) -> Array:
+        """Weigh words by how rare their tags are, float64 `(words,)`."""
+        return class_weights(targets, np.bincount(targets), scheme)
+
+    def smooth(self, targets: Array, amount: float, *, outputs: int) -> Array:
+        """Spread a share of each target over all tags, float32 `(words, tags)`."""
+        return smoothed(targets, amount, outputs=outputs)
+
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, windows: torch.Tensor
     ) -> torch.Tensor:
-        """Sum of weighted cross-entropy; logits `(words, tags)`, targets and weights `(words,)`."""
+        """Sum of weighted cross-entropy; logits `(words, tags)`, targets as above or smoothed, weights `(words,)`."""
         from torch.nn.functional import cross_entropy
 
         return (cross_entropy(logits.float(), targets, reduction="none") * weights).sum()

@@ -17,7 +17,7 @@ POOL = 50
 """Effective batches whose rows are sorted by length together before they are cut."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MicroBatch:
     """The rows of one forward pass.
 
@@ -30,6 +30,11 @@ class MicroBatch:
     rows: Array
     whole: Array
     counts: bool = True
+
+    def cut(self, pieces: int) -> list[MicroBatch]:
+        """Cut the rows into pieces of the same effective batch; no piece is without rows."""
+        parts = np.array_split(self.rows, min(pieces, len(self.rows)))
+        return [MicroBatch(part, self.whole, self.counts) for part in parts]
 
 
 def effective_batches(lengths: Array, *, size: int, seed: int, epoch: int) -> list[Array]:

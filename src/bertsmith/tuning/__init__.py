@@ -1,0 +1,1 @@
+"""tune: search the settings that matter most, on train and validation rows alone."""
