@@ -22,6 +22,7 @@ from bertsmith.bundle import BundleInfo
 from bertsmith.clock import Clock
 from bertsmith.data.check import Lengths, check, choose_max_length, measure_lengths
 from bertsmith.data.encode import TokenEncoder
+from bertsmith.data.files import require_there
 from bertsmith.data.near_duplicates import group_texts
 from bertsmith.data.read import read
 from bertsmith.data.roles import asked_task, levels_of, task_of
@@ -43,6 +44,7 @@ from bertsmith.training.defaults import epochs_for, resolve
 from bertsmith.training.frozen_features import frozen_features
 from bertsmith.training.head_start import ProbeRows, start_head
 from bertsmith.training.model import Parameters, build, count_parameters
+from bertsmith.training.strategies import Strategy
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -173,6 +175,7 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     prepared.findings.refuse_errors(prepared.examples.source)
     recipe = ranks.agree(_resolved(recipe, prepared, data))
     model = _build(prepared, recipe)
+    Strategy.of(recipe, model)  # what cannot be done is said before anything is written
     with clock.stage("long texts"):
         long: LongTexts = ranks.agree(_long_texts(model, prepared, recipe) if ranks.is_first() else None)
         recipe = recipe.changed({"long": long.way})
@@ -302,7 +305,11 @@ def _adapted(prepared: Prepared, recipe: Recipe, run: RunFolder, listener: Liste
         adapt(
             recipe.fit.adapt,
             out=run.encoder,
-            settings=Settings(encoder=recipe.fit.encoder, seed=recipe.run.seed),
+            settings=Settings(
+                encoder=recipe.fit.encoder,
+                max_length=min(Settings.max_length, prepared.known_encoder.max_tokens),
+                seed=recipe.run.seed,
+            ),
             encoding=recipe.read.encoding,
             device=recipe.run.device,
             threads_wanted=recipe.run.threads,
@@ -329,11 +336,13 @@ def _require_training() -> None:
 
 
 def _require_chosen(recipe: Recipe) -> None:
-    """Name a missing package of what the recipe asks for, likewise."""
+    """Name a missing package or file of what the recipe asks for, likewise."""
     for name in [each.strip() for each in recipe.run.track.split(",") if each.strip()]:
         encoders.require(name, what=f"the tracker {name}", extra=name)
     if recipe.fit.strategy == "lora":
         encoders.require("peft", what="the strategy lora", extra="lora")
+    if recipe.fit.adapt:
+        require_there(Path(recipe.fit.adapt))
 
 
 def _find_encoder(name: str, *, strict: bool) -> tuple[Encoder | None, Tokenizer | None]:

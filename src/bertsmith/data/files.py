@@ -38,7 +38,7 @@ def open_batches(path: str | Path, *, encoding: str = "", task: str = "") -> Fil
             the batches are read.
     """
     path = Path(path)
-    _check_there(path)
+    require_there(path)
     if path.is_dir():
         raise UsageError(f"{path}: a folder, where a file is expected.", tip=f"Files that can be read: {FORMATS}.")
     ending = _ending(path, task)
@@ -86,7 +86,7 @@ def read_folder(path: Path, *, encoding: str = "") -> tuple[pa.Table, tuple[str,
     return table, tuple(_left_out(path, files))
 
 
-def _check_there(path: Path) -> None:
+def require_there(path: Path) -> None:
     """Refuse a path that does not exist; the nearest name beside it is offered."""
     try:
         if path.is_dir() or path.is_file():
