@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from bertsmith import bundle, encoders, ranks, record, run_folder, telling, threads
 from bertsmith.baselines import Rung, Side, climb, sample_rows, save_rungs
@@ -40,7 +41,7 @@ from bertsmith.recipe import Recipe
 from bertsmith.report.model_card import model_card
 from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import Rows, Task, check_metric, task_named
-from bertsmith.training.defaults import epochs_for, resolve
+from bertsmith.training.defaults import FEW_SHOT, epochs_for, resolve
 from bertsmith.training.frozen_features import frozen_features
 from bertsmith.training.head_start import ProbeRows, start_head
 from bertsmith.training.model import Parameters, build, count_parameters
@@ -175,7 +176,7 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     prepared.findings.refuse_errors(prepared.examples.source)
     recipe = ranks.agree(_resolved(recipe, prepared, data))
     model = _build(prepared, recipe)
-    Strategy.of(recipe, model)  # what cannot be done is said before anything is written
+    _check_strategy(model, prepared, recipe)
     with clock.stage("long texts"):
         long: LongTexts = ranks.agree(_long_texts(model, prepared, recipe) if ranks.is_first() else None)
         recipe = recipe.changed({"long": long.way})
@@ -246,11 +247,16 @@ def _train(  # noqa: PLR0913 - the second half of the page
         rungs, told = _climb(task, sides, features, run=run, recipe=recipe, seconds=clock.stages["features"])
         telling.baselines(listener, rungs, told)
     with clock.stage("fit"):
-        learned, held = (ProbeRows(features[side].rows, features[side].head) for side in ("train", "validation"))
-        start_head(model, task, learned, held, recipe)
+        telling.model(listener, count_parameters(model, len(labels)), recipe)
+        if (middle := _rows_a_label(prepared)) <= FEW_SHOT and not recipe.fit.few_shot:
+            telling.few_rows(listener, middle)
+        if recipe.fit.few_shot:
+            fitted = _fit_few(model, prepared, sides, recipe=recipe, run=run, listener=listener)
+        else:
+            learned, held = (ProbeRows(features[side].rows, features[side].head) for side in ("train", "validation"))
+            start_head(model, task, learned, held, recipe)
+            fitted = _fit(model, sides, task=task, recipe=recipe, run=run, listener=listener)
         parameters = count_parameters(model, len(labels))
-        telling.model(listener, parameters, recipe)
-        fitted = _fit(model, sides, task=task, recipe=recipe, run=run, listener=listener)
         telling.fit(listener, fitted, recipe)
     with clock.stage("bundle"):
         info = _info(prepared, recipe, fingerprint)
@@ -345,6 +351,23 @@ def _require_chosen(recipe: Recipe) -> None:
         require_there(Path(recipe.fit.adapt))
 
 
+def _check_strategy(model: PreTrainedModel, prepared: Prepared, recipe: Recipe) -> None:
+    """Say what cannot be done before anything is written."""
+    Strategy.of(recipe, model)
+    if recipe.fit.few_shot:
+        from bertsmith.training.fit_few import check_few
+
+        check_few(recipe, prepared.task, pairs="text_pair" in prepared.examples)
+
+
+def _rows_a_label(prepared: Prepared) -> float:
+    """Count the training rows of the label in the middle; infinite where `--few-shot` is nothing for the task."""
+    if not prepared.task.named or "text_pair" in prepared.examples:
+        return float("inf")
+    train = prepared.examples.take(prepared.splits.sides["train"])
+    return float(np.median([*prepared.task.counts(train, prepared.labels).values()]))
+
+
 def _find_encoder(name: str, *, strict: bool) -> tuple[Encoder | None, Tokenizer | None]:
     """Find the encoder; `check` goes on without one, and finds less."""
     try:
@@ -393,8 +416,18 @@ def _resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
 
 def _encode(prepared: Prepared, recipe: Recipe, positions: Array, spill: Path | None = None) -> Rows:
     """Turn rows into token ids and targets."""
-    encoder, examples = prepared.known_encoder, prepared.examples.take(positions)
-    tokens = TokenEncoder(
+    tokens, examples = _tokens(prepared, recipe), prepared.examples.take(positions)
+    pairs, words = (examples.column(name) if name in examples else None for name in ("text_pair", "words"))
+    file = None if spill is None else spill.with_suffix(".arrow")
+    encoded = tokens.encode(examples.column("text"), pairs, words=words, spill=file)
+    weights = examples.column("weight").to_numpy() if "weight" in examples else np.ones(len(examples))
+    targets = prepared.task.targets(examples, encoded, prepared.labels)
+    return Rows(examples, encoded, targets, weights, prepared.labels)
+
+
+def _tokens(prepared: Prepared, recipe: Recipe) -> TokenEncoder:
+    encoder = prepared.known_encoder
+    return TokenEncoder(
         encoder.tokenizer(),
         prepared.max_length,
         encoder.pad_id,
@@ -403,12 +436,6 @@ def _encode(prepared: Prepared, recipe: Recipe, positions: Array, spill: Path | 
         stride=int(recipe.text.stride),
         pooling=recipe.text.pooling,
     )
-    pairs, words = (examples.column(name) if name in examples else None for name in ("text_pair", "words"))
-    file = None if spill is None else spill.with_suffix(".arrow")
-    encoded = tokens.encode(examples.column("text"), pairs, words=words, spill=file)
-    weights = examples.column("weight").to_numpy() if "weight" in examples else np.ones(len(examples))
-    targets = prepared.task.targets(examples, encoded, prepared.labels)
-    return Rows(examples, encoded, targets, weights, prepared.labels)
 
 
 def _long_texts(model: PreTrainedModel, prepared: Prepared, recipe: Recipe) -> LongTexts:
@@ -502,6 +529,24 @@ def _fit(
     from bertsmith.training.fit import fit
 
     return fit(model, sides["train"], sides["validation"], task=task, recipe=recipe, run=run, listener=listener)
+
+
+def _fit_few(
+    model: PreTrainedModel,
+    prepared: Prepared,
+    sides: Mapping[str, Rows],
+    *,
+    recipe: Recipe,
+    run: RunFolder,
+    listener: Listener,
+) -> Fitted:
+    from bertsmith.training.few_shot import name_texts
+    from bertsmith.training.fit_few import fit_few
+
+    names = _tokens(prepared, recipe).encode(pa.chunked_array([pa.array(name_texts(prepared.labels.names))]))
+    return fit_few(
+        model, sides["train"], sides["validation"], names, task=prepared.task, recipe=recipe, run=run, listener=listener
+    )
 
 
 def _answer(run: RunFolder, sides: Mapping[str, Rows], recipe: Recipe, listener: Listener) -> dict[str, Array]:

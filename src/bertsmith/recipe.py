@@ -253,6 +253,12 @@ class Fit(_Stage):
         "towards rare labels.",
         must="none, balanced or effective-number",
     )
+    few_shot: bool = _setting(
+        False,
+        "Train as suits few rows a label (up to some 64): on means over the tokens, helped by the labels' names, in "
+        "seconds.",
+        must="true or false",
+    )
     activation_cache: Literal["fp32", "bf16", "none"] = _setting(
         "fp32",
         "How the outputs of frozen lower layers are kept on disk, so that these run once; none runs them every epoch.",

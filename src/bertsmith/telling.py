@@ -115,7 +115,8 @@ def model(listener: Listener, parameters: Parameters, recipe: Recipe) -> None:
     listener.tell(
         "model",
         f"{settings.encoder}: {parameters.total / 1e6:.1f} M parameters; "
-        f"head {parameters.head}, started from {settings.head_start.replace('-', ' ')}",
+        f"head {parameters.head}"
+        + ("" if settings.few_shot else f", started from {settings.head_start.replace('-', ' ')}"),
     )
     chosen = {
         "strategy": settings.strategy if settings.strategy != "full" else "",
@@ -126,12 +127,22 @@ def model(listener: Listener, parameters: Parameters, recipe: Recipe) -> None:
     }
     if any(chosen.values()):
         listener.tell("", " · ".join(f"{name} {value}" for name, value in chosen.items() if value))
+    if settings.few_shot:
+        listener.tell(
+            "", f"few-shot, {settings.precision} on {recipe.run.device}, {_some(recipe.run.threads, 'thread')}"
+        )
+        return
     batch = settings.batch_size * settings.accumulate
     listener.tell(
         "",
         f"up to {_some(settings.epochs, 'epoch')}, batch {batch}, learning rate {settings.learning_rate:g}, "
         f"{settings.precision} on {recipe.run.device}, {_some(recipe.run.threads, 'thread')}",
     )
+
+
+def few_rows(listener: Listener, middle: float) -> None:
+    """Offer few-shot training where labels have few rows."""
+    listener.tell("", f"few rows a label ({middle:.0f} in the middle): --few-shot is made for that")
 
 
 def fit(listener: Listener, fitted: Fitted, recipe: Recipe) -> None:

@@ -79,7 +79,7 @@ def _parameter(setting: Setting, group: Group) -> inspect.Parameter:
         group=group,
         show_default=False,
         allow_leading_hyphen=True,
-        negative=f"--no-{setting.name}" if is_switch else (),
+        negative=as_flag(f"no_{setting.name}") if is_switch else (),
     )
     kind = bool if is_switch else str
     return inspect.Parameter(

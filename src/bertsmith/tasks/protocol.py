@@ -137,6 +137,9 @@ class Task(Protocol):
     rungs: tuple[str, ...]
     """The cheap rungs of its ladder: of majority, tfidf, words, frozen."""
 
+    named: bool
+    """Whether a row's targets are labels with names, so that a name is something like a row of its label."""
+
     def labels(self, examples: Examples) -> LabelSet:
         """Collect the label set from the data; one name a logit."""
         ...

@@ -103,6 +103,7 @@ class QuestionAnswering:
     stop_metric = "f1"
     compared: tuple[str, ...] = ("f1", "exact_match")
     rungs: tuple[str, ...] = ("frozen",)
+    named = False
 
     def labels(self, examples: Examples) -> LabelSet:
         """Name the two logits."""

@@ -43,6 +43,7 @@ class Regression:
     stop_metric = "mse"
     compared: tuple[str, ...] = ("mse", "pearson", "spearman")
     rungs: tuple[str, ...] = ("majority", "tfidf", "frozen")
+    named = False
 
     def labels(self, examples: Examples) -> LabelSet:
         """Name the one output after the column."""

@@ -35,6 +35,7 @@ class SingleLabel:
     stop_metric = "macro_f1"
     compared: tuple[str, ...] = ("accuracy", "macro_f1")
     rungs: tuple[str, ...] = ("majority", "tfidf", "frozen")
+    named = True
 
     def labels(self, examples: Examples) -> LabelSet:
         """Collect the distinct labels, those that have but shares among them."""

@@ -11,6 +11,10 @@ FEW_ROWS = 500
 """Training rows a label below which there are more passes over them."""
 
 
+FEW_SHOT = 64
+"""Training rows of the label in the middle up to which `--few-shot` is offered: as far as it was measured."""
+
+
 def resolve(recipe: Recipe, encoder: Encoder, *, epochs: int, max_length: int, metric: str) -> Recipe:
     """Replace every `auto` by the value that this run uses, so that the recipe repeats it.
 
