@@ -97,8 +97,8 @@ def _recipe_lines() -> Iterator[str]:
 def _row(setting: Setting) -> str:
     flag = f"`{as_flag(setting.name)}`" if setting.is_flag else f"`{setting.name}` (no flag)"
     if isinstance(setting.default, bool):
-        flag += f", `--no-{setting.name}`"
-    shown = "yes" if setting.default is True else setting.shown_default
+        flag += f", `{as_flag(f'no_{setting.name}')}`"
+    shown = ("no", "yes")[setting.default] if isinstance(setting.default, bool) else setting.shown_default
     default = f"`{shown}`" if shown else "not set"
     return f"| {flag} | {default} | {setting.help.replace('|', chr(92) + '|')} |"
 

@@ -236,7 +236,7 @@ def test_train_help_lists_every_flag_and_its_default(capsys):
     for each in settings().values():
         if each.is_flag:
             assert re.search(rf"{as_flag(each.name)}\b(?!-)", plain), each.name
-            default = "yes" if each.default is True else each.shown_default
+            default = ("no", "yes")[each.default] if isinstance(each.default, bool) else each.shown_default
             shown = each.help.replace("`", "") + (f" [{default}]" if default else "")
             assert shown in plain, each.name
 

@@ -18,7 +18,7 @@ from bertsmith.run_folder import RunFolder
 from bertsmith.training.checkpoints import Checkpoints
 from tests.cli.finished import SETTINGS, execute, flags, say
 
-LONG = {**SETTINGS, "epochs": 8, "dropout": 0.1, "precision": "bf16", "threads": 2, "checkpoint_minutes": 1e-5}
+LONG = {**SETTINGS, "epochs": 4, "dropout": 0.1, "precision": "bf16", "threads": 2, "checkpoint_minutes": 1e-5}
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
@@ -90,7 +90,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(undisturbed, tiny_encoder,
     assert not RunFolder(out).scratch.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_names_the_command_that_goes_on(undisturbed, tiny_encoder, toy_csv, tmp_path, capsys, number):
     """It ends with 130 and says how; that command ends where the undisturbed run did."""
     out = tmp_path / "run"

@@ -222,8 +222,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIG
     monkeypatch.setattr(TaskTrainer, "training_step", stepping)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [1, 7, 12, 23])
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGTERM, 1), (signal.SIGINT, 7), (signal.SIGTERM, 12), (signal.SIGINT, 23)]
+)
 def test_a_signal_saves_and_leaves(tiny_encoder, tmp_path, monkeypatch, number, step):
     """The step is finished and saved; going on gives bit for bit the weights of the undisturbed run."""
     before = signal.getsignal(number)
