@@ -140,3 +140,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are not here (BERTSMITH_DATA)")
     return folder
+
+
+@pytest.fixture
+def one_thread():
+    """One thread of torch's: for models that are so small that a second one only waits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -343,7 +343,7 @@ def _require_training() -> None:
 
 def _require_chosen(recipe: Recipe) -> None:
     """Name a missing package or file of what the recipe asks for, likewise."""
-    for name in [each.strip() for each in recipe.run.track.split(",") if each.strip()]:
+    for name in recipe.run.trackers:
         encoders.require(name, what=f"the tracker {name}", extra=name)
     if recipe.fit.strategy == "lora":
         encoders.require("peft", what="the strategy lora", extra="lora")

@@ -29,12 +29,8 @@ def agree(value: Any) -> Any:
     """
     if count() == 1:
         return value
-    import torch.distributed as dist
-    from accelerate import PartialState
-
-    PartialState()  # starts the process group where nobody has yet
     box = [value]
-    dist.broadcast_object_list(box, src=0)
+    _group().broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -43,8 +39,8 @@ def any_of(flag: bool) -> bool:
     if count() == 1:
         return flag
     import torch
-    import torch.distributed as dist
 
+    dist = _group()
     raised = torch.tensor(int(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(raised, op=dist.ReduceOp.MAX)
     return bool(raised)
@@ -54,16 +50,21 @@ def gather(value: Any) -> list[Any]:
     """Give every rank the values of all ranks, in their order; all ranks must call it."""
     if count() == 1:
         return [value]
-    import torch.distributed as dist
-
     box: list[Any] = [None] * count()
-    dist.all_gather_object(box, value)
+    _group().all_gather_object(box, value)
     return box
 
 
 def wait() -> None:
     """Wait until every rank is here."""
     if count() > 1:
-        import torch.distributed as dist
+        _group().barrier()
 
-        dist.barrier()
+
+def _group() -> Any:
+    """Give torch.distributed, with the process group started where nobody has yet."""
+    import torch.distributed as dist
+    from accelerate import PartialState
+
+    PartialState()
+    return dist

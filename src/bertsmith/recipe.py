@@ -325,6 +325,11 @@ class Run(_Stage):
         True, "Keep texts, and words of them, in the run: predictions.parquet, the TF-IDF rung.", must="true or false"
     )
 
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The names in `track`."""
+        return tuple(name.strip() for name in self.track.split(",") if name.strip())
+
 
 @dataclass(frozen=True)
 class Setting:

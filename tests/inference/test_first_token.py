@@ -22,6 +22,8 @@ from transformers import (
 
 from bertsmith.inference.first_token import FAMILIES, first_token_only
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZES = {
     "vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
     "max_position_embeddings": 40, "num_labels": 3,
@@ -42,15 +44,6 @@ OTHERS = {
     "deberta-v2": DebertaV2Config(**SIZES, pooler_hidden_size=32),
     "modernbert": ModernBertConfig(**SIZES, pad_token_id=0, cls_token_id=1, sep_token_id=2),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These models are so small that a second thread only waits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(config, attention: str | None = "sdpa"):

@@ -25,6 +25,8 @@ from bertsmith.inference.first_token import first_token_only
 from bertsmith.training import attention
 from bertsmith.training.attention import FAMILIES, attend, lean_attention
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZES = {
     "vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
     "max_position_embeddings": 40, "num_labels": 3,
@@ -39,15 +41,6 @@ KNOWN = {
     "ernie": ErnieConfig(**SIZES),
     "distilbert": DistilBertConfig(**SMALL),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These models are so small that a second thread only waits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def inputs(tokens: int, *, queries: int | None = None, dtype=torch.float64, seed: int = 0) -> list[torch.Tensor]:

@@ -22,6 +22,8 @@ from bertsmith.data.encode import TokenEncoder
 from bertsmith.training.compact_embeddings import Compact, compact_embeddings, occurring
 from tests.conftest import toy_rows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VOCABULARY = 60
 IDS = np.array([2, 3, 5, 8, 13, 21, 34, 55])
 SIZES = {"vocab_size": VOCABULARY, "num_labels": 3}
@@ -30,15 +32,6 @@ CONFIGS = {
     "roberta": RobertaConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, **SIZES),
     "distilbert": DistilBertConfig(dim=16, n_layers=1, n_heads=2, hidden_dim=32, **SIZES),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These models are so small that a second thread only waits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(family: str = "bert"):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bertsmith.atomic import umask, write_json
+from bertsmith.atomic import sync, umask, write_json
 from bertsmith.errors import UsageError
 
 RECORD = "adapt.json"
@@ -56,26 +55,18 @@ def placing(path: Path) -> Iterator[Path]:
         for file in new.iterdir():
             # safetensors writes for its owner alone; whoever trains with the encoder must be able to read it.
             file.chmod(0o666 & ~umask())
-            _sync(file)
-        _sync(new)
+            sync(file)
+        sync(new)
         if path.exists():
             path.rename(old)
         new.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write `adapt.json`."""
     write_json(folder / RECORD, dict(record))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 __all__ = ["RECORD", "check_free", "placing", "write_record"]

@@ -22,7 +22,7 @@ from bertsmith.examples import Examples, LabelSet
 from bertsmith.findings import Finding
 from bertsmith.tasks.answer_spans import Spans, answerable, best_spans, gold_texts, gold_units, unit_rows
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Unit
-from bertsmith.tasks.softening import refuse
+from bertsmith.tasks.softening import WithoutLabels
 from bertsmith.tasks.squad_metrics import answer_scores
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class AnswerPrediction:
         return own | {"alternatives": [each.as_json() for each in self.alternatives]} if scores else own
 
 
-class QuestionAnswering:
+class QuestionAnswering(WithoutLabels):
     """Start and end logits of tokens, cross-entropy over each window, exact match and F1 as in SQuAD."""
 
     name = "question-answering"
@@ -161,24 +161,6 @@ class QuestionAnswering:
     def targets(self, examples: Examples, encoded: Encoded, labels: LabelSet) -> Array:
         """Mark each window's start and end, float32 `(units, 2)`: [CLS] where the answer is not wholly in it."""
         return gold_units(examples, encoded)
-
-    def class_weights(self, targets: Array, scheme: str) -> Array:
-        """Weigh all units alike, float64 `(units,)`.
-
-        Raises:
-            RecipeError: Another scheme than none is asked for.
-        """
-        refuse("class_weights", scheme, off="none", task=self.name)
-        return np.ones(len(targets))
-
-    def smooth(self, targets: Array, amount: float, *, outputs: int) -> Array:
-        """Return the targets as they are.
-
-        Raises:
-            RecipeError: The amount is not 0.
-        """
-        refuse("label_smoothing", amount, off=0, task=self.name)
-        return targets
 
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, windows: torch.Tensor

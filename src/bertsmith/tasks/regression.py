@@ -12,7 +12,7 @@ from bertsmith.examples import Examples, LabelSet, NumberPrediction
 from bertsmith.findings import Finding
 from bertsmith.tasks.number_findings import numbers_of
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
-from bertsmith.tasks.softening import refuse
+from bertsmith.tasks.softening import WithoutLabels
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ BINS = 10
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 
 
-class Regression:
+class Regression(WithoutLabels):
     """One output, mean squared error.
 
     The output is the number itself, in the units of the data, so that any other program that loads the model
@@ -95,24 +95,6 @@ class Regression:
     def targets(self, examples: Examples, encoded: Encoded, labels: LabelSet) -> Array:
         """Return the numbers, float64 `(rows,)`."""
         return numbers_of(examples)
-
-    def class_weights(self, targets: Array, scheme: str) -> Array:
-        """Weigh all rows alike, float64 `(rows,)`.
-
-        Raises:
-            RecipeError: Another scheme than none is asked for.
-        """
-        refuse("class_weights", scheme, off="none", task=self.name)
-        return np.ones(len(targets))
-
-    def smooth(self, targets: Array, amount: float, *, outputs: int) -> Array:
-        """Return the targets as they are.
-
-        Raises:
-            RecipeError: The amount is not 0.
-        """
-        refuse("label_smoothing", amount, off=0, task=self.name)
-        return targets
 
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, windows: torch.Tensor

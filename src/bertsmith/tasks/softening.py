@@ -55,6 +55,30 @@ def smoothed(targets: Array, amount: float, *, outputs: int) -> Array:
     return soft
 
 
+class WithoutLabels:
+    """What a task without labels answers when training asks for weights or smoothing of them: leave both off."""
+
+    name: str
+
+    def class_weights(self, targets: Array, scheme: str) -> Array:
+        """Weigh all units alike, float64 `(units,)`.
+
+        Raises:
+            RecipeError: Another scheme than none is asked for.
+        """
+        refuse("class_weights", scheme, off="none", task=self.name)
+        return np.ones(len(targets))
+
+    def smooth(self, targets: Array, amount: float, *, outputs: int) -> Array:
+        """Return the targets as they are.
+
+        Raises:
+            RecipeError: The amount is not 0.
+        """
+        refuse("label_smoothing", amount, off=0, task=self.name)
+        return targets
+
+
 def refuse(setting: str, value: object, *, off: object, task: str) -> None:
     """Refuse a setting that needs labels where there are none.
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.atomic import replacing, sha256, umask, write_manifest, write_text
+from bertsmith.atomic import replacing, sha256, sync, umask, write_manifest, write_text
 from bertsmith.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ class Checkpoints:
         if replaces:
             path.rename(old)
         staged.rename(path)
-        _sync(self.folder)
-        _sync(self.folder.parent)
+        sync(self.folder)
+        sync(self.folder.parent)
         if replaces:
             shutil.rmtree(old, ignore_errors=True)
         return Checkpoint(path, step)
@@ -315,11 +315,3 @@ def _tip(error: OSError, tensors: Mapping[str, Mapping[str, torch.Tensor]], text
     size = sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
     size += sum(len(text.encode()) for text in texts.values())
     return f"Make room: it takes about {math.ceil(size / 1e6):,} MB."
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -321,7 +321,15 @@ class _Training:
     def _savings(self, start: Checkpoint | None = None) -> Savings:
         facts = {"rate_scale": self.scale, "rollbacks": self.rollbacks, "machine": machine(self.recipe)}
         beside = None if self.compact is None else Beside(self.compact, "decay")
-        return Savings(self.checkpoints, self.learned, facts=facts, warn=self.listener.warn, beside=beside, start=start)
+        return Savings(
+            self.checkpoints,
+            self.learned,
+            facts=facts,
+            steps_an_epoch=self.steps_an_epoch,
+            warn=self.listener.warn,
+            beside=beside,
+            start=start,
+        )
 
     def _validate(self) -> Metrics:
         assert self.validation is not None
@@ -376,7 +384,7 @@ class _Training:
             dataloader_pin_memory=False,
             disable_tqdm=True,
             ddp_find_unused_parameters=self.strategy.staged,
-            report_to=[each.strip() for each in self.recipe.run.track.split(",") if each.strip()],
+            report_to=list(self.recipe.run.trackers),
             run_name=self.run.path.name,
         )
 

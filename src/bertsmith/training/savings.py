@@ -31,12 +31,13 @@ class Savings:
         start: The checkpoint that training begins from; None begins anew.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a checkpoint holds, and who is told
         self,
         checkpoints: Checkpoints,
         learned: Mapping[str, torch.nn.Parameter],
         *,
         facts: Mapping[str, Any],
+        steps_an_epoch: int,
         warn: Callable[[str], None],
         beside: Beside | None = None,
         start: Checkpoint | None = None,
@@ -47,6 +48,7 @@ class Savings:
             checkpoints: Where they lie.
             learned: Every parameter that is learned at some time, by name.
             facts: What `state.json` says beyond the state: versions, threads, the rate's scale.
+            steps_an_epoch: After so many a checkpoint is one that training cannot go on without.
             warn: Told when a checkpoint inside an epoch could not be written.
             beside: A number that is learned beside the parameters.
             start: Where training goes on from.
@@ -54,6 +56,7 @@ class Savings:
         self._checkpoints = checkpoints
         self._learned = learned
         self._facts = facts
+        self._steps_an_epoch = steps_an_epoch
         self._warn = warn
         self._beside = beside
         self._warned = False
@@ -71,7 +74,7 @@ class Savings:
         problem = ranks.agree(problem)
         if problem is None:
             return
-        if trainer.state.global_step % steps_an_epoch(trainer) == 0:
+        if trainer.state.global_step % self._steps_an_epoch == 0:
             run = self._checkpoints.folder.parent
             tip = f"Make room or mend the folder, then go on with: bertsmith train --resume {run}"
             raise CheckpointError(problem.message, tip=tip)
@@ -119,7 +122,7 @@ class Savings:
         """Put AdamW's moments back, and the schedule at its step."""
         assert self.start is not None
         stored = self.start.tensors("optimizer")
-        optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+        optimizer = _own(trainer.optimizer)
         for name, parameter in self._learned.items():
             found = {key: stored[f"{name}.{key}"] for key in _MOMENTS if f"{name}.{key}" in stored}
             if found:
@@ -148,7 +151,7 @@ class Savings:
         return {**logged}
 
     def _moments(self, optimizer: Any) -> dict[str, torch.Tensor]:
-        inner = getattr(optimizer, "optimizer", optimizer)
+        inner = _own(optimizer)
         return {
             f"{name}.{key}": inner.state[parameter][key]
             for name, parameter in self._learned.items()
@@ -189,12 +192,6 @@ def needed(checkpoint: Checkpoint) -> list[int]:
     return [] if best in (None, checkpoint.step) else [best]
 
 
-def steps_an_epoch(trainer: Any) -> int:
-    """Count the optimizer steps of an epoch."""
-    accumulate: int = trainer.args.gradient_accumulation_steps
-    return -(-len(trainer.get_train_dataloader()) // accumulate)
-
-
 @dataclass(frozen=True)
 class _OfRank:
     """What differs between ranks: random generators (torch's as tensors, others as JSON has them), unlogged loss."""
@@ -216,6 +213,11 @@ class _OfRank:
             "step": trainer._globalstep_last_logged if begun else 0,
         }
         return cls(found, others, logged)
+
+
+def _own(optimizer: Any) -> Any:
+    """Take AdamW out of accelerate's wrapper, where it is in one."""
+    return getattr(optimizer, "optimizer", optimizer)
 
 
 def _tuples(value: Any) -> Any:
