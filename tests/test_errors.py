@@ -350,7 +350,7 @@ def test_a_real_process_says_the_same(workplace, line):
 def test_a_bug_of_ours_is_called_one(capsys, monkeypatch, workplace):
     """What is no error of the user's ends with 70, its traceback and where to report it."""
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("bertsmith.pipeline.prepare", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("bertsmith.prepare.prepare", lambda *_, **__: 1 / 0)
     said = say(capsys, "check", "good.csv")
     assert said.code == 70
     assert said.err.startswith("Traceback (most recent call last):\n")
@@ -374,7 +374,7 @@ def test_interrupts_and_full_memory_have_no_traceback(capsys, monkeypatch, workp
         raise raised
 
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("bertsmith.pipeline.prepare", fail)
+    monkeypatch.setattr("bertsmith.prepare.prepare", fail)
     said = say(capsys, "check", "good.csv")
     assert (said.code, said.err) == (code, told)
 

@@ -20,6 +20,7 @@ FLOORS = (
     ("baselines",),
     ("evaluation", "long_texts", "rungs", "scoring", "report"),
     ("record", "telling"),
+    ("prepare",),
     ("pipeline", "rescore"),
     ("tuning",),
     ("api",),

@@ -503,9 +503,9 @@ def test_force_deletes_nothing_that_is_the_users(tiny_encoder, toy_csv, tmp_path
 
 def test_a_folder_of_the_embedded_encoders_name_does_not_take_its_place(toy_csv, tmp_path, monkeypatch):
     """`minilm` means the embedded encoder, in the run and in the recipe that repeats it, whatever lies beside."""
-    from bertsmith.pipeline import _resolved, prepare
+    from bertsmith.prepare import prepare, resolved
 
     (tmp_path / "minilm").mkdir()
     monkeypatch.chdir(tmp_path)
     recipe = bertsmith.Recipe.of(precision="fp32", device="cpu")
-    assert _resolved(recipe, prepare(toy_csv, recipe=recipe), toy_csv).fit.encoder == "minilm"
+    assert resolved(recipe, prepare(toy_csv, recipe=recipe), toy_csv).fit.encoder == "minilm"

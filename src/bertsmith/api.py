@@ -68,7 +68,7 @@ def check(data: Any = None, *, recipe: Recipe | None = None, **settings: Any) ->
     Raises:
         BertsmithError: The data cannot be read, or a setting is wrong.
     """
-    from bertsmith.pipeline import prepare
+    from bertsmith.prepare import prepare
 
     chosen = (recipe or Recipe()).changed(settings)
     return prepare(_data(data, chosen), recipe=chosen).findings

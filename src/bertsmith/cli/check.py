@@ -41,7 +41,7 @@ def check(
         if show_tokens is not None:
             return 0
         raise UsageError("DATA is missing: a file or folder to check.", tip="bertsmith check DATA")
-    from bertsmith.pipeline import prepare
+    from bertsmith.prepare import prepare
 
     prepared = prepare(source or None, recipe=settings, listener=_NoFindings(listener(json_output=json)))
     if json:

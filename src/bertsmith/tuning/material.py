@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertsmith import encoders, pipeline
+from bertsmith import encoders, prepare
 from bertsmith.data.check import measure_lengths
+from bertsmith.inference.head import head_layer
 from bertsmith.listener import Listener
-from bertsmith.pipeline import Prepared
+from bertsmith.prepare import Prepared
 from bertsmith.recipe import Recipe
 from bertsmith.run_folder import RunFolder
 from bertsmith.tasks import Rows
 from bertsmith.training.head_start import ProbeRows, start_head, write_head
-from bertsmith.training.model import head_layer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,7 +52,7 @@ class Material:
 
     def model(self, recipe: Recipe) -> PreTrainedModel:
         """Build the model as `train` would with this recipe, its head started."""
-        model = pipeline._build(self.prepared, recipe)
+        model = prepare.build_model(self.prepared, recipe)
         write_head(head_layer(model, model.config.num_labels), self.weight, self.bias)
         return model
 
@@ -67,7 +67,7 @@ def with_encoder(prepared: Prepared, recipe: Recipe) -> Prepared:
     encoder = encoders.find(recipe.fit.encoder)
     tokenizer = encoder.tokenizer()
     lengths = measure_lengths(prepared.examples, tokenizer)
-    longest = pipeline._max_length(recipe, encoder, lengths, prepared.splits)
+    longest = prepare.max_length_of(recipe, encoder, lengths, prepared.splits)
     return replace(prepared, encoder=encoder, tokenizer=tokenizer, lengths=lengths, max_length=longest)
 
 
@@ -83,16 +83,16 @@ def gather(prepared: Prepared, recipe: Recipe, *, data: Any, folder: Path, liste
     """
     run = RunFolder(folder)
     run.scratch.mkdir(parents=True, exist_ok=True)
-    resolved = pipeline._resolved(recipe, prepared, data)
+    resolved = prepare.resolved(recipe, prepared, data)
     if resolved.fit.adapt:
-        prepared = pipeline._adapted(prepared, resolved, run, listener)
-    model = pipeline._build(prepared, resolved)
-    resolved = resolved.changed({"long": pipeline._long_texts(model, prepared, resolved).way})
+        prepared = prepare.adapted(prepared, resolved, run, listener)
+    model = prepare.build_model(prepared, resolved)
+    resolved = resolved.changed({"long": prepare.choose_long_texts(model, prepared, resolved).way})
     sides = {
-        side: pipeline._encode(prepared, resolved, prepared.splits.sides[side], run.scratch / side)
+        side: prepare.encode(prepared, resolved, prepared.splits.sides[side], run.scratch / side)
         for side in ("train", "validation")
     }
-    features = pipeline._features(model, sides, resolved, listener)
+    features = prepare.features_of(model, sides, resolved, listener)
     learned, held = (ProbeRows(features[side].rows, features[side].head) for side in ("train", "validation"))
     start_head(model, prepared.task, learned, held, resolved)
     layer = head_layer(model, model.config.num_labels)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith import encoders, pipeline
+from bertsmith import encoders, prepare
 from bertsmith.atomic import write_text
 from bertsmith.clock import in_words
 from bertsmith.errors import BertsmithError, DataError, StoppedError, UsageError
@@ -126,7 +126,7 @@ def tune(  # noqa: PLR0913 - a verb: data, place, settings, budget
     budget, listener = budget or Budget(), listener or Silent()
     budget.check()
     encoders.require("optuna", what="tune", extra="tune")
-    pipeline._require_training()
+    prepare.require_training()
     _check_place(out)
     began = time.monotonic()
     search = _prepare(data, out=out, recipe=recipe, fixed=fixed, among=among, listener=listener)
@@ -301,7 +301,7 @@ def _prepare(
     names = tuple(dict.fromkeys(among)) or (recipe.fit.encoder,)
     recipes = {name: recipe.changed({"encoder": name}) for name in names}
     configs = [encoders.find(name).config for name in names]
-    prepared = pipeline.prepare(data, recipe=recipes[names[0]], listener=listener, strict=True)
+    prepared = prepare.prepare(data, recipe=recipes[names[0]], listener=listener, strict=True)
     prepared.findings.refuse_errors(prepared.examples.source)
     if not len(prepared.splits.sides["validation"]):
         raise DataError(
@@ -318,7 +318,7 @@ def _prepare(
         return gather_one
 
     late = {name: gathering(name, place) for place, name in enumerate(names)}
-    base = pipeline._resolved(recipes[names[0]], prepared, data)
+    base = prepare.resolved(recipes[names[0]], prepared, data)
     space = Space.of(base, encoders=names, rows=len(prepared.splits.sides["train"]), fixed=fixed, configs=configs)
     task, metric = prepared.task, base.fit.metric
     return _Search(
