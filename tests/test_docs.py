@@ -117,7 +117,9 @@ def test_generated_pages_are_fresh(generate):
 def test_every_verb_has_help_and_is_documented(generate):
     """A verb has a sentence of help, a section in the reference and a line in the README with that sentence."""
     verbs = generate.verbs()
-    assert verbs == ["check", "train", "tune", "evaluate", "predict", "adapt", "fill", "models"]
+    assert verbs == [
+        "check", "train", "tune", "evaluate", "compare", "predict", "explain", "drift", "adapt", "fill", "models",
+    ]  # fmt: skip
     for verb in verbs:
         sentence = str(app[verb].help)
         assert sentence.endswith(".")
@@ -158,7 +160,8 @@ def test_commands_exist(name):
             _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         except CycloptsError as error:
             pytest.fail(f"{name}: bertsmith {' '.join(words)}: {error}")
-        given = {setting: value for setting, value in bound.arguments.items() if setting in settings() and value}
+        found = {name: str(value) if isinstance(value, Path) else value for name, value in bound.arguments.items()}
+        given = {setting: value for setting, value in found.items() if setting in settings() and value}
         if words[0] != "predict":
             Recipe.of(**given)
 
@@ -244,7 +247,14 @@ def test_scores_are_documented():
         ("record.py", "write_scores"), ("record.py", "data_summary"), ("pipeline.py", "_model_summary"),
         ("evaluation/ladder.py", "ladder_summary"), ("evaluation/scores.py", "score"),
         ("evaluation/compare.py", "as_json"), ("evaluation/intervals.py", "as_json"), ("training/fit.py", "as_json"),
-        ("long_texts.py", "as_json"), ("tasks/agreement.py", "agreement"), ("pipeline.py", "_train"),
+            ("long_texts.py", "as_json"), ("tasks/agreement.py", "agreement"), ("pipeline.py", "_account"),
+        ("assessing.py", "assess"), ("deciding.py", "decide"), ("evaluation/acceptance.py", "as_decision"),
+        ("evaluation/calibration.py", "as_json"), ("evaluation/acceptance.py", "as_json"),
+        ("evaluation/acceptance.py", "on_test"), ("evaluation/acceptance.py", "risk_coverage"),
+        ("evaluation/out_of_scope.py", "as_json"), ("evaluation/mistakes.py", "find_mistakes"),
+        ("evaluation/mistakes.py", "worst"), ("evaluation/mistakes.py", "_told"), ("evaluation/mistakes.py", "_pair"),
+        ("evaluation/slices.py", "as_json"), ("evaluation/suspects.py", "as_json"), ("evaluation/seeds.py", "as_json"),
+        ("report/lengths.py", "length_figures"), ("report/lengths.py", "_histogram"),
         *((f"tasks/{name}.py", "detail") for name in ("single_label", "multi_label", "ordered", "regression")),
         ("tasks/single_label.py", "_soft_detail"), ("tasks/token_labels.py", "detail"),
         ("tasks/token_metrics.py", "views"), ("tasks/answer_detail.py", "answer_detail"),
@@ -254,6 +264,8 @@ def test_scores_are_documented():
         assert found, (file, function)
         keys |= found
     keys |= {"label", "precision", "recall", "f1", "support", "exact_match"}
+    keys |= {"file", "row", "text", "text_pair", "suggested", "quality"}
+    keys |= {f"{share}{end}" for share in ("alarms", "recall", "auroc") for end in ("", "_low", "_high")}
     assert keys - named_in(section("docs/reference/files.md", "scores.json")) == set()
 
 
@@ -288,6 +300,14 @@ def test_spans_are_documented():
         (("findings.json and check --json",), "findings.py", "as_json"),
         (("findings.json and check --json",), "cli/check.py", "check"),
         (("evaluate --json",), "rescore.py", "evaluate"),
+        (("compare --json",), "evaluation/run_comparison.py", "as_json"),
+        (("explain --json", "predict --json"), "cli/explain.py", "explain"),
+        (("explain --json",), "explaining/explanation.py", "as_json"),
+        (("drift --json",), "cli/drift.py", "drift"),
+        (("drift --json",), "drift/compare.py", "as_json"),
+        (("reference.json",), "drift/reference.py", "as_json"),
+        (("reference.json",), "drift/observed.py", "as_json"),
+        (("reference.json",), "drift/bins.py", "as_json"),
         (("predict --json",), "examples.py", "as_json"),
         (("predict --json",), "tasks/spans.py", "as_json"),
         (("predict --json",), "tasks/question_answering.py", "as_json"),

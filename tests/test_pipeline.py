@@ -58,6 +58,7 @@ def test_a_run_holds_these_files(run):
     found = {each.relative_to(run.path).as_posix() for each in run.path.rglob("*") if each.is_file()}
     assert found == {
         "recipe.toml", "data.json", "split.parquet", "findings.json", "history.jsonl", "scores.json", "predictions.parquet",
+        "report.html", "suspects.csv", "model/reference.json", "model/scope.safetensors",
         "manifest.json", "baselines/majority.skops", "baselines/tfidf.skops", "baselines/frozen.skops", "model/README.md",
         "model/bertsmith.json", "model/config.json", "model/manifest.json", "model/model.safetensors",
         "model/tokenizer.json", "model/tokenizer_config.json",
@@ -100,7 +101,7 @@ def test_the_scores_are_scikit_learns_on_the_stored_answers(run):
     """predictions.parquet gives, by scikit-learn, the accuracy and macro-F1 of scores.json."""
     rows = pq.read_table(run.path / "predictions.parquet").to_pylist()
     test = [row for row in rows if row["side"] == "test"]
-    gold, answer = [row["gold"] for row in test], [row["label"] for row in test]
+    gold, answer = [row["gold"] for row in test], [row["guess"] for row in test]
     assert run.scores["test"]["accuracy"]["value"] == pytest.approx(accuracy_score(gold, answer))
     assert run.scores["test"]["macro_f1"]["value"] == pytest.approx(f1_score(gold, answer, average="macro"))
     assert accuracy_score(gold, answer) > 0.8
@@ -141,7 +142,8 @@ def test_predictions_hold_all_rows_that_were_not_learned_from(run, toy_csv):
     for row in rows:
         assert (row["text"], row["gold"]) == (given[row["row"]]["text"], given[row["row"]]["label"])
         assert row["side"] == side_of[row["row"]]
-        assert run.scores["labels"][int(np.argmax(row["scores"]))] == row["guess"] == row["label"]
+        assert run.scores["labels"][int(np.argmax(row["scores"]))] == row["guess"]
+        assert row["label"] == ("UNKNOWN" if row["unknown"] else row["guess"])
         assert row["score"] == max(row["scores"])
         assert sum(row["scores"]) == pytest.approx(1)
 
@@ -157,7 +159,8 @@ def test_plain_transformers_answers_the_same(run):
     ours = bertsmith.load(run.path, device="cpu").predict(texts)
     for row, answer, found in zip(rows, ours, theirs, strict=True):
         probabilities = {each["label"]: each["score"] for each in found}
-        assert max(probabilities, key=probabilities.get) == answer.label == row["label"]
+        assert max(probabilities, key=probabilities.get) == answer.guess == row["guess"]
+        assert (answer.label, answer.unknown) == (row["label"], row["unknown"])
         for label, stored in zip(run.scores["labels"], row["scores"], strict=True):
             assert probabilities[label] == pytest.approx(stored, abs=1e-5)
             assert answer.scores[label] == pytest.approx(stored, abs=1e-5)
@@ -193,7 +196,17 @@ def test_no_file_of_a_run_is_a_pickle(run, tmp_path):
     found = []
     for path in run.path.rglob("*"):
         if path.is_file():
-            assert path.suffix in {".json", ".jsonl", ".toml", ".parquet", ".skops", ".md", ".safetensors"}
+            assert path.suffix in {
+                ".json",
+                ".jsonl",
+                ".toml",
+                ".parquet",
+                ".skops",
+                ".md",
+                ".safetensors",
+                ".html",
+                ".csv",
+            }
             found += pickles_in(path)
     assert found == []
     (tmp_path / "bad").write_bytes(pickle.dumps({"a": [1, 2]}))
@@ -242,7 +255,7 @@ def test_rows_of_no_weight_teach_nothing(tiny_encoder, tmp_path):
     for name, header in (("weighted", "weight"), ("plain", "ignored")):
         data = write_csv(tmp_path / f"{name}.csv", ["text", "label", header], rows)
         run = quick(data, tmp_path / name, tiny_encoder, **(SETTINGS | {"seed": 1}))
-        answered[name] = set(pq.read_table(run.path / "predictions.parquet")["label"].to_pylist())
+        answered[name] = set(pq.read_table(run.path / "predictions.parquet")["guess"].to_pylist())
     assert answered == {"weighted": {"negative", "neutral"}, "plain": {"negative", "neutral", "positive"}}
 
 
@@ -373,7 +386,7 @@ def test_evaluate_on_a_file_is_scikit_learns_accuracy(run, tmp_path, capsys):
     data = write_csv(tmp_path / "new.csv", ["text", "label"], rows)
     said = say(capsys, "evaluate", run.path, data, "--json")
     found = json.loads(said.out)
-    answers = [each.label for each in bertsmith.load(run.path).predict([text for text, _ in rows])]
+    answers = [each.guess for each in bertsmith.load(run.path).predict([text for text, _ in rows])]
     gold = [label for _, label in rows]
     assert (said.code, said.err) == (0, "")
     assert (found["task"], found["labels"], found["source"]) == ("single-label", run.scores["labels"], str(data))
@@ -459,7 +472,7 @@ def test_labels_are_kept_as_they_are_written(tiny_encoder, tmp_path):
     assert run.scores["labels"] == sorted(names.values())
     config = json.loads((run.path / "model" / "config.json").read_text(encoding="utf-8"))
     assert [config["id2label"][str(place)] for place in range(3)] == run.scores["labels"]
-    assert {each.label for each in bertsmith.load(run.path).predict([text for text, _ in rows])} <= set(names.values())
+    assert {each.guess for each in bertsmith.load(run.path).predict([text for text, _ in rows])} <= set(names.values())
 
 
 def test_the_recipe_says_what_was_used(run, toy_csv, tiny_encoder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from bertsmith.errors import DataError
 
+UNKNOWN = "UNKNOWN"
+"""The answer of a model that declines."""
 SIDES = ("train", "validation", "calibration", "test")
 
 
@@ -152,6 +154,9 @@ class Prediction:
         score: The probability of `guess`.
         unknown: True where `label` is UNKNOWN.
         scores: Label → probability, for every label.
+        out_of_scope: How unlike all that was learned the text is, in the units of the model's scope; None where
+            the model has none.
+        foreign: True where that is beyond the scope's threshold.
     """
 
     label: str
@@ -159,16 +164,26 @@ class Prediction:
     score: float
     unknown: bool = False
     scores: dict[str, float] = field(default_factory=dict, repr=False)
+    out_of_scope: float | None = None
+    foreign: bool = False
 
     @property
     def line(self) -> str:
         """The answer and how sure it is, as a terminal shows them."""
-        return f"{self.label}  {self.score:.3f}"
+        why = " (text from elsewhere)" if self.foreign else ""
+        perhaps = f"  perhaps {self.guess}" if self.unknown else ""
+        return f"{self.label}  {self.score:.3f}{perhaps}{why}"
 
     def as_json(self, *, scores: bool = False) -> dict[str, Any]:
         """Return what `predict --json` prints; `scores` adds every label's probability."""
         answer = {"label": self.label, "guess": self.guess, "score": self.score, "unknown": self.unknown}
-        return answer | {"scores": self.scores} if scores else answer
+        beyond = {} if self.out_of_scope is None else {"out_of_scope": self.out_of_scope}
+        return answer | beyond | ({"scores": self.scores} if scores else {})
+
+    def placed(self, out_of_scope: float, *, foreign: bool, refuse: bool) -> Prediction:
+        """Return this answer with its place in the model's scope; UNKNOWN where it is foreign and that is refused."""
+        found = replace(self, out_of_scope=out_of_scope, foreign=foreign)
+        return replace(found, label=UNKNOWN, unknown=True) if foreign and refuse else found
 
 
 @dataclass(frozen=True)
@@ -188,7 +203,7 @@ class LabelsPrediction:
     @property
     def line(self) -> str:
         """The labels, each with its probability; UNKNOWN where there are none."""
-        return ", ".join(f"{label} {self.scores[label]:.3f}" for label in self.labels) or "UNKNOWN"
+        return ", ".join(f"{label} {self.scores[label]:.3f}" for label in self.labels) or UNKNOWN
 
     def as_json(self, *, scores: bool = False) -> dict[str, Any]:
         """Return what `predict --json` prints; `scores` adds every label's probability."""

@@ -1,6 +1,6 @@
 """The whole path on one page. START HERE.
 
-    read → check → split → (long texts) → encode → baselines → fit → bundle → evaluate
+    read → check → split → (long texts) → encode → baselines → fit → calibrate → bundle → decide → evaluate → report
 
 Each stage is a function that takes nouns and gives nouns; this page only calls them in their order, times
 them, and says a line about each (`telling.py` words the lines, `record.py` writes the files).
@@ -9,23 +9,30 @@ them, and says a line about each (`telling.py` words the lines, `record.py` writ
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from bertsmith import bundle, encoders, ranks, record, run_folder, telling
+from bertsmith.assessing import Tested, assess, marked_words, suspects_among
 from bertsmith.baselines import Rung, Side, climb, save_rungs
 from bertsmith.bundle import BundleInfo
 from bertsmith.clock import Clock
 from bertsmith.data.files import require_there
+from bertsmith.data.foreign import halves
+from bertsmith.deciding import Decided, Foreign, decide
+from bertsmith.drift.reference import Reference
+from bertsmith.evaluation import accept_rule
+from bertsmith.evaluation.calibration import fit_temperature
 from bertsmith.evaluation.ladder import against_ladder, judge, ladder_summary, verdict
+from bertsmith.evaluation.seeds import spread
 from bertsmith.examples import SIDES
 from bertsmith.inference.predictor import load
-from bertsmith.inference.torch_engine import known_inputs, pick_device
+from bertsmith.inference.torch_engine import known_inputs, logits, pick_device
+from bertsmith.learning import compared_metrics, learn, other_seeds
 from bertsmith.listener import Listener, Silent
 from bertsmith.long_texts import LongTexts
 from bertsmith.prepare import (
@@ -35,26 +42,29 @@ from bertsmith.prepare import (
     build_model,
     choose_long_texts,
     encode,
+    encode_unlabelled,
     features_of,
     prepare,
     require_training,
     resolved,
     rows_a_label,
-    token_encoder,
 )
 from bertsmith.recipe import Recipe
+from bertsmith.report.definitions import definitions
+from bertsmith.report.lengths import length_figures
 from bertsmith.report.model_card import model_card
 from bertsmith.run_folder import RunFolder
-from bertsmith.tasks import Rows, Task
+from bertsmith.tasks import Answer, Rows, Task
 from bertsmith.training.defaults import FEW_SHOT
-from bertsmith.training.head_start import ProbeRows, start_head
 from bertsmith.training.model import Parameters, count_parameters
 from bertsmith.training.strategies import Strategy
+from bertsmith.training.temperature import fold
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from bertsmith.training.fit import Fitted
+
 
 Array = np.ndarray[Any, Any]
 
@@ -131,7 +141,19 @@ def resume(path: Path, *, listener: Listener | None = None) -> Trained:
     return _train(prepared, recipe, model, run, listener=listener, clock=clock, long=stored["long"])
 
 
-def _train(  # noqa: PLR0913 - the second half of the page
+@dataclass(frozen=True)
+class _Made:
+    """What training made, besides the bundle on disk."""
+
+    fitted: Fitted
+    parameters: Parameters
+    temperature: float
+    features: Mapping[str, Featured]
+    rungs: Sequence[Rung]
+    told: Sequence[dict[str, Any] | None]
+
+
+def _train(  # noqa: PLR0913 - the second third of the page
     prepared: Prepared,
     recipe: Recipe,
     model: PreTrainedModel,
@@ -167,41 +189,68 @@ def _train(  # noqa: PLR0913 - the second half of the page
         telling.model(listener, count_parameters(model, len(labels)), recipe)
         if (middle := rows_a_label(prepared)) <= FEW_SHOT and not recipe.fit.few_shot:
             telling.few_rows(listener, middle)
-        if recipe.fit.few_shot:
-            fitted = _fit_few(model, prepared, sides, recipe=recipe, run=run, listener=listener)
-        else:
-            learned, held = (ProbeRows(features[side].rows, features[side].head) for side in ("train", "validation"))
-            start_head(model, task, learned, held, recipe)
-            fitted = _fit(model, sides, task=task, recipe=recipe, run=run, listener=listener)
+        fitted = learn(model, prepared, sides, features, recipe=recipe, run=run, listener=listener)
         parameters = count_parameters(model, len(labels))
         telling.fit(listener, fitted, recipe)
+    with clock.stage("calibrate"):
+        temperature = _calibrate(model, task, sides["validation"])
     with clock.stage("bundle"):
         info = _info(prepared, recipe, fingerprint)
         tokenizer = prepared.known_encoder.transformers_tokenizer()
         bundle.save(run.model, model, tokenizer, info=info, inputs=known_inputs(model))
+    made = _Made(fitted, parameters, temperature, features, rungs, told)
+    return _account(prepared, recipe, run, sides, made, listener=listener, clock=clock, long=long)
+
+
+def _account(  # noqa: PLR0913 - the last third of the page
+    prepared: Prepared,
+    recipe: Recipe,
+    run: RunFolder,
+    sides: Mapping[str, Rows],
+    made: _Made,
+    *,
+    listener: Listener,
+    clock: Clock,
+    long: dict[str, Any],
+) -> Trained:
+    """Choose when the model declines, and write down how good it is, when it is sure, and where it fails."""
+    task, test, seed = prepared.task, sides["test"], recipe.run.seed
+    with clock.stage("decide"):
+        decided = _decide(prepared, sides, recipe, run, listener)
+        info, given, answers = decided.predictor.info, decided.given["test"], decided.answers(sides)
+        _complete(run, decided, sides, answers)
     with clock.stage("evaluate"):
-        answered = _answer(run, sides, recipe, listener)
-        decision = task.decide(sides["calibration"], answered["calibration"]) if len(sides["calibration"]) else {}
-        info = replace(info, decision=decision)
-        bundle.write_info(run.model, info)
-        test = judge(task, sides["test"], answered["test"], decision, seed=recipe.run.seed)
-        telling.evaluate(listener, task, test, told)
-        versus = against_ladder(task, sides["test"], answered["test"], decision, rungs, seed=recipe.run.seed)
-    answers = {side: task.decode(sides[side], found, decision) for side, found in answered.items()}
+        scored = judge(task, test, given.probabilities, info.decision, seed=seed)
+        telling.evaluate(listener, task, scored, made.told)
+        versus = against_ladder(task, test, given.probabilities, info.decision, made.rungs, seed=seed)
+        tested = Tested(task, test, given, answers["test"], info.decision)
+        assessed = assess(tested, temperature=made.temperature, texts=recipe.run.texts, seed=seed)
+        marked_words(assessed["errors"], decided.predictor)
+        assessed |= {
+            "decide": decided.acceptance(test),
+            "out_of_scope": None if decided.scope is None else decided.scope.as_json(),
+        }
+        assessed["suspects"] = _suspects(made.features, recipe, run, listener, clock)
+        telling.trust(listener, assessed)
+    with clock.stage("seeds"):
+        assessed["seeds"] = _seeds(prepared, sides, scored, recipe=recipe, run=run, listener=listener)
     record.write_predictions(run, task, sides, answers, texts=recipe.run.texts)
     found = {
-        **_model_summary(prepared, recipe, parameters, trained=fitted.trained_parameters),
+        **_model_summary(prepared, recipe, made.parameters, trained=made.fitted.trained_parameters),
         "data": record.data_summary(prepared.examples, prepared.splits),
-        "test": test,
-        "decision": decision,
-        "baselines": ladder_summary(task, rungs, told, versus),
+        "test": scored,
+        "decision": info.decision,
+        "baselines": ladder_summary(task, made.rungs, made.told, versus),
         "verdict": verdict(versus),
+        **assessed,
+        "lengths": _lengths(prepared, sides["train"]),
         "long": long,
-        "training": fitted.as_json(),
+        "training": made.fitted.as_json(),
         "seconds": clock.as_json(),
     }
-    scores = record.write_scores(run, found)
+    scores = record.write_scores(run, {**found, "definitions": definitions(found)})
     bundle.write_card(run.model, model_card(info, task, scores))
+    record.write_report(run, scores)
     run.finish()
     telling.done(listener, run, scores)
     return Trained(run, scores)
@@ -217,7 +266,8 @@ def _train_beside(prepared: Prepared, recipe: Recipe, model: PreTrainedModel, ru
             side: encode(prepared, recipe, prepared.splits.sides[side], Path(folder) / side)
             for side in ("train", "validation")
         }
-        _fit(model, sides, task=prepared.task, recipe=recipe, run=run, listener=Silent())
+        learn(model, prepared, sides, None, recipe=recipe, run=run, listener=Silent())
+        other_seeds(prepared, sides, recipe=recipe, run=run, listener=Silent())
 
 
 def _speaker(listener: Listener | None) -> Listener:
@@ -233,6 +283,7 @@ def _require_chosen(recipe: Recipe) -> None:
         encoders.require("peft", what="the strategy lora", extra="lora")
     if recipe.fit.adapt:
         require_there(Path(recipe.fit.adapt))
+    accept_rule.parse(recipe.decide.accept)
 
 
 def _check_strategy(model: PreTrainedModel, prepared: Prepared, recipe: Recipe) -> None:
@@ -261,44 +312,73 @@ def _climb(
     return rungs, [judge(task, test, rung.probabilities, rung.decision, seed=seed) for rung in rungs]
 
 
-def _fit(
-    model: PreTrainedModel,
-    sides: Mapping[str, Rows],
-    *,
-    task: Task,
-    recipe: Recipe,
-    run: RunFolder,
-    listener: Listener,
-) -> Fitted:
-    from bertsmith.training.fit import fit
-
-    return fit(model, sides["train"], sides["validation"], task=task, recipe=recipe, run=run, listener=listener)
+def _calibrate(model: PreTrainedModel, task: Task, validation: Rows) -> float:
+    """Fit the temperature on validation rows, and fold it into the head, so that whoever loads the model has it."""
+    temperature = fit_temperature(task, validation, logits(model, validation.encoded)) if len(validation) else 1.0
+    fold(model, model.config.num_labels, temperature)
+    return temperature
 
 
-def _fit_few(
-    model: PreTrainedModel,
+def _decide(
+    prepared: Prepared, sides: Mapping[str, Rows], recipe: Recipe, run: RunFolder, listener: Listener
+) -> Decided:
+    """Load the bundle as a user would, answer every row that was not learned from, and choose when it declines."""
+    predictor = load(run.model, device=recipe.run.device)
+    foreign = _foreign(prepared, recipe)
+    # The training rows draw the scope, so they are run through the model too.
+    with listener.work("decide", sum(len(rows.encoded.window_lengths) for rows in sides.values())) as progress:
+        return decide(predictor, sides, foreign, settings=recipe.decide, seed=recipe.run.seed, done=progress.advance)
+
+
+def _foreign(prepared: Prepared, recipe: Recipe) -> Foreign | None:
+    """Encode the rows that belong to none of the labels."""
+    if prepared.foreign is None:
+        return None
+    predictor_rows = encode_unlabelled(prepared, recipe, prepared.foreign)
+    sets, measures = halves(prepared.foreign, seed=recipe.run.seed)
+    return Foreign(predictor_rows.take(sets), predictor_rows.take(measures))
+
+
+def _complete(
+    run: RunFolder, decided: Decided, sides: Mapping[str, Rows], answers: Mapping[str, Sequence[Answer]]
+) -> None:
+    """Put into the bundle what is known only now: scope, thresholds, and what the rows were like."""
+    predictor = decided.predictor
+    if predictor.scope is not None:
+        predictor.scope.save(run.model)
+    reference = Reference.of(sides, answers, task=predictor.task, tokenizer=predictor.tokens.tokenizer)
+    reference.save(run.model)
+    bundle.write_info(run.model, predictor.info)
+
+
+def _suspects(
+    features: Mapping[str, Featured], recipe: Recipe, run: RunFolder, listener: Listener, clock: Clock
+) -> dict[str, Any] | None:
+    """Look for labels that are probably wrong, and write them down to be mended."""
+    with clock.stage("suspects"):
+        found = suspects_among(features, seed=recipe.run.seed, texts=recipe.run.texts)
+    if isinstance(found, str):
+        listener.tell("suspects", found)
+        return None
+    return None if found is None else record.write_suspects(run, found)
+
+
+def _seeds(
     prepared: Prepared,
     sides: Mapping[str, Rows],
+    test: Mapping[str, Any] | None,
     *,
     recipe: Recipe,
     run: RunFolder,
     listener: Listener,
-) -> Fitted:
-    from bertsmith.training.few_shot import name_texts
-    from bertsmith.training.fit_few import fit_few
-
-    names = token_encoder(prepared, recipe).encode(pa.chunked_array([pa.array(name_texts(prepared.labels.names))]))
-    return fit_few(
-        model, sides["train"], sides["validation"], names, task=prepared.task, recipe=recipe, run=run, listener=listener
-    )
-
-
-def _answer(run: RunFolder, sides: Mapping[str, Rows], recipe: Recipe, listener: Listener) -> dict[str, Array]:
-    """Load the bundle as a user would and answer every row that was not learned from: probabilities a side."""
-    predictor = load(run.model, device=recipe.run.device)
-    wanted = [side for side in SIDES if side != "train"]
-    with listener.work("evaluate", sum(len(sides[side].encoded.window_lengths) for side in wanted)) as progress:
-        return {side: predictor.probabilities_of(sides[side], done=progress.advance) for side in wanted}
+) -> dict[str, Any] | None:
+    """Train for the other seeds too, and say how far their scores go apart."""
+    others = other_seeds(prepared, sides, recipe=recipe, run=run, listener=listener)
+    if test is None or not others:
+        return None
+    found = spread({recipe.run.seed: compared_metrics(prepared, test), **others})
+    listener.tell("seeds", found.sentence)
+    return found.as_json()
 
 
 def _info(prepared: Prepared, recipe: Recipe, fingerprint: str) -> BundleInfo:
@@ -315,6 +395,13 @@ def _info(prepared: Prepared, recipe: Recipe, fingerprint: str) -> BundleInfo:
         stride=int(recipe.text.stride),
         pooling=recipe.text.pooling,
     )
+
+
+def _lengths(prepared: Prepared, train: Rows) -> dict[str, Any] | None:
+    """Say how long the training rows are, and what of them is cut."""
+    if prepared.lengths is None:
+        return None
+    return length_figures(prepared.lengths.tokens[prepared.splits.sides["train"]], train.encoded.tokens_cut)
 
 
 def _model_summary(prepared: Prepared, recipe: Recipe, parameters: Parameters, *, trained: int) -> dict[str, Any]:

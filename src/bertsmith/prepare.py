@@ -17,8 +17,10 @@ from bertsmith.baselines import sample_rows
 from bertsmith.clock import Clock
 from bertsmith.data.check import Lengths, check, choose_max_length, measure_lengths
 from bertsmith.data.encode import TokenEncoder
+from bertsmith.data.foreign import set_apart
 from bertsmith.data.near_duplicates import group_texts
 from bertsmith.data.read import read
+from bertsmith.data.relabel import relabel
 from bertsmith.data.roles import asked_task, levels_of, task_of
 from bertsmith.data.split import Splits, split
 from bertsmith.encoders import Encoder
@@ -55,6 +57,7 @@ class Prepared:
         tokenizer: The encoder's.
         lengths: Tokens of each row; None without a tokenizer.
         max_length: Tokens that a row may have.
+        foreign: Rows of the label that means "none of these" (`out_of_scope_label`); None without such a label.
     """
 
     examples: Examples
@@ -66,6 +69,7 @@ class Prepared:
     tokenizer: Tokenizer | None
     lengths: Lengths | None
     max_length: int
+    foreign: Examples | None = None
 
     @property
     def known_encoder(self) -> Encoder:
@@ -100,6 +104,9 @@ def prepare(
     with clock.stage("read"):
         examples = read(data, recipe.read)
         task = task_named(task_of(examples, recipe.read), levels=levels_of(recipe.read))
+        if recipe.read.relabel:
+            examples = relabel(examples, recipe.read.relabel, role=task.role, encoding=recipe.read.encoding)
+        examples, foreign = set_apart(examples, recipe.decide.out_of_scope_label)
         if recipe.fit.metric != "auto":
             check_metric(recipe.fit.metric, task)
         labels = task.labels(examples)
@@ -124,7 +131,7 @@ def prepare(
         )
         telling.check(listener, findings)
     telling.split(listener, splits, seed=recipe.run.seed)
-    return Prepared(examples, task, labels, splits, findings, encoder, tokenizer, lengths, max_length)
+    return Prepared(examples, task, labels, splits, findings, encoder, tokenizer, lengths, max_length, foreign)
 
 
 def require_training() -> None:
@@ -145,7 +152,7 @@ def resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
         metric=prepared.task.stop_metric,
     )
     paths = {"data": str(data) if isinstance(data, str | Path) else ""}
-    paths |= {name: getattr(recipe.read, name) for name in ("validation", "test")}
+    paths |= {name: getattr(recipe.read, name) for name in ("validation", "test", "relabel")}
     paths |= {"adapt": recipe.fit.adapt}
     # A folder is what `find` took for one: a folder called like an encoder changes nothing.
     is_folder = prepared.known_encoder.folder == Path(recipe.fit.encoder)
@@ -163,6 +170,13 @@ def encode(prepared: Prepared, recipe: Recipe, positions: Array, spill: Path | N
     weights = examples.column("weight").to_numpy() if "weight" in examples else np.ones(len(examples))
     targets = prepared.task.targets(examples, encoded, prepared.labels)
     return Rows(examples, encoded, targets, weights, prepared.labels)
+
+
+def encode_unlabelled(prepared: Prepared, recipe: Recipe, examples: Examples) -> Rows:
+    """Turn rows into token ids whose labels are none of the model's."""
+    pairs = examples.column("text_pair") if "text_pair" in examples else None
+    encoded = token_encoder(prepared, recipe).encode(examples.column("text"), pairs)
+    return Rows(examples, encoded, np.zeros(len(examples)), np.ones(len(examples)), prepared.labels)
 
 
 def token_encoder(prepared: Prepared, recipe: Recipe) -> TokenEncoder:

@@ -90,6 +90,11 @@ class Read(_Stage):
     )
     validation: str = _setting("", "File with validation rows; none are then taken from DATA.", must="a path")
     test: str = _setting("", "File with test rows; none are then taken from DATA.", must="a path")
+    relabel: str = _setting(
+        "",
+        "File with corrected labels: suspects.csv of a run, its column `relabel` filled in (- drops a row).",
+        must="a path",
+    )
     encoding: str = _setting(
         "", "Character encoding of the files, when it is not UTF-8.", must="an encoding", usual="cp1252"
     )
@@ -284,6 +289,47 @@ class Fit(_Stage):
     )
 
 
+class Decide(_Stage):
+    """When an answer is given, and when it is UNKNOWN."""
+
+    accept: str = _setting(
+        "95% right",
+        'Which answers are given; the others are UNKNOWN: "95% right" (a promise, tested on calibration rows), '
+        '"score >= 0.7", "refuse at most 10%", "error costs 10, refusal costs 1", or all.',
+        must="a rule such as 95% right, score >= 0.7, refuse at most 10%, error costs 10, refusal costs 1, or all",
+        usual="95% right",
+    )
+    by_label: bool = _setting(
+        False,
+        "Keep the promise for each label that is answered, not only over all answers; needs many more rows.",
+        must="true or false",
+    )
+    delta: Rate = _setting(
+        0.05,
+        "Chance that the promise is broken because the calibration rows were lucky.",
+        must="a number above 0 and below 1",
+        usual="0.05",
+    )
+    scope: Literal["refuse", "note", "off"] = _setting(
+        "refuse",
+        "Text unlike all that was learned: refuse (UNKNOWN), note (its score is told, the answer stands), or off.",
+        must="refuse, note or off",
+    )
+    scope_alarms: Part = _setting(
+        0.01,
+        "Share of your own rows that may be taken for text from elsewhere.",
+        must="a share of at least 0 and below 1",
+        usual="0.01",
+    )
+    out_of_scope_label: str = _setting(
+        "",
+        "Label of rows that belong to none of the others: it is not learned, but sets what counts as text from "
+        "elsewhere.",
+        must="a label",
+        usual="oos",
+    )
+
+
 class Run(_Stage):
     """What holds for the whole run."""
 
@@ -294,6 +340,12 @@ class Run(_Stage):
         usual="17",
         ge=0,
         lt=2**32,
+    )
+    seeds: Count = _setting(
+        1,
+        "Train so many times, each with another seed, to tell what chance does; the model is that of the first.",
+        must="a whole number of at least 1",
+        usual="5",
     )
     device: str = _setting(
         "auto",
@@ -386,6 +438,7 @@ class Recipe(BaseModel):
     split: Split = Split()
     text: Text = Text()
     fit: Fit = Fit()
+    decide: Decide = Decide()
     run: Run = Run()
 
     @classmethod
@@ -497,4 +550,4 @@ def _validated(
     return recipe
 
 
-__all__ = ["Fit", "Read", "Recipe", "Run", "Setting", "Split", "Text", "settings"]
+__all__ = ["Decide", "Fit", "Read", "Recipe", "Run", "Setting", "Split", "Text", "settings"]

@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 from bertsmith.atomic import replacing, write_json, write_text
 from bertsmith.data.split import Splits
 from bertsmith.errors import DataError
+from bertsmith.evaluation.suspects import Suspects
 from bertsmith.examples import Examples, LabelSet
 from bertsmith.findings import Findings
 from bertsmith.recipe import Recipe
+from bertsmith.report.html import render
 from bertsmith.run_folder import FORMAT, RunFolder
 from bertsmith.tasks import Answer, Rows, Task
 
@@ -165,6 +167,26 @@ def write_scores(run: RunFolder, scores: Mapping[str, Any]) -> dict[str, Any]:
     numbered = {"format": FORMAT, **scores}
     write_json(run.scores, numbered)
     return numbered
+
+
+def write_suspects(run: RunFolder, suspects: Suspects) -> dict[str, Any]:
+    """Write suspects.csv where there are any; return what scores.json says of them."""
+    if len(suspects):
+        suspects.write(run.suspects)
+    return suspects.as_json(file=run.suspects.name)
+
+
+def write_report(run: RunFolder, scores: Mapping[str, Any]) -> None:
+    """Write report.html from what the run has written already."""
+    history = [json.loads(line) for line in run.history.read_text(encoding="utf-8").splitlines()]
+    page = render(
+        scores,
+        history=history,
+        findings=run.read_json(run.findings)["findings"],
+        recipe=run.recipe.read_text(encoding="utf-8"),
+        environment={"machine": f"{platform.system()} {platform.machine()}", **versions()},
+    )
+    write_text(run.report, page)
 
 
 def data_summary(examples: Examples, splits: Splits) -> dict[str, Any]:

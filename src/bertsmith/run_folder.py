@@ -65,6 +65,16 @@ class RunFolder:
         return self.path / "predictions.parquet"
 
     @property
+    def suspects(self) -> Path:
+        """Rows whose label may be wrong, to be looked at (CSV); not there where none was looked for."""
+        return self.path / "suspects.csv"
+
+    @property
+    def report(self) -> Path:
+        """Everything about the run on one page that opens offline (HTML)."""
+        return self.path / "report.html"
+
+    @property
     def trackers(self) -> Path:
         """What TensorBoard is told, where `--track` asks for it."""
         return self.path / "trackers"
@@ -103,8 +113,8 @@ class RunFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def clear_results(self) -> None:
-        """Remove what follows from data, recipe and checkpoints: the ladder, the bundle, answers, scores."""
-        for path in (self.manifest, self.scores, self.predictions):
+        """Remove what follows from data, recipe and checkpoints: the ladder, the bundle, answers, scores, report."""
+        for path in (self.manifest, self.scores, self.predictions, self.suspects, self.report):
             path.unlink(missing_ok=True)
         for folder in (self.model, self.baselines):
             shutil.rmtree(folder, ignore_errors=True)

@@ -33,6 +33,7 @@ _PROSE = {
     "mse": "MSE",
 }
 _SHOWN_WARNINGS = 5
+_SHOWN_SLICES = 3
 SHOWN_SECONDS = 0.05
 """Stages that take less are not named at the end."""
 
@@ -185,6 +186,28 @@ def evaluate(
         )
 
 
+def trust(listener: Listener, assessed: Mapping[str, Any]) -> None:
+    """Say when the model may be believed, where it fails, and which labels to look at."""
+    if (found := assessed["calibration"]) is not None:
+        listener.tell(
+            "calibrate",
+            f"temperature {found['temperature']:.2f}: on test rows probabilities are off by {found['ece_after']:.1%} "
+            f"[{found['ece_after_low']:.1%}, {found['ece_after_high']:.1%}], before by {found['ece_before']:.1%}",
+        )
+    if (found := assessed["decide"]) is not None:
+        listener.tell("decide", found["sentence"])
+    if (found := assessed["out_of_scope"]) is not None and found["sentence"]:
+        listener.tell("scope", found["sentence"].removesuffix("."))
+    for each in assessed["slices"][:_SHOWN_SLICES]:
+        listener.tell("fails", each["sentence"])
+    if (found := assessed["suspects"]) is not None and found["flagged"]:
+        listener.tell(
+            "suspects",
+            f"{_some(found['flagged'], 'label')} of {found['rows']:,} are in doubt, the worst first in "
+            f"{found['file']}: fill in its column relabel, train with --relabel",
+        )
+
+
 def shown(name: str, scores: Mapping[str, Any]) -> str:
     """Show one score with its interval.
 
@@ -212,7 +235,7 @@ def done(listener: Listener, run: RunFolder, scores: Mapping[str, Any]) -> None:
     stages = {name: taken for name, taken in scores["seconds"].items() if name != "total" and taken >= SHOWN_SECONDS}
     listener.tell("seconds", " · ".join(f"{name} {taken:.1f}" for name, taken in stages.items()))
     listener.tell("run", f"{run.path}", aside=in_words(scores["seconds"]["total"]))
-    listener.tell("", f"model in {run.model}, scores in {run.scores}")
+    listener.tell("", f"report in {run.report}, model in {run.model}, scores in {run.scores}")
     listener.tell("", f'try it: bertsmith predict {run.path} "your text"')
 
 

@@ -98,7 +98,8 @@ def test_train_with_json_prints_one_object(data, tiny_encoder, tmp_path, capsys)
     assert json.loads(said.out) == json.loads((tmp_path / "run" / "scores.json").read_text())
     stages = [line.split()[0] for line in said.err.splitlines() if not line.startswith((" ", "warning"))]
     assert list(dict.fromkeys(stages)) == [
-        "read", "task", "check", "split", "encode", "baselines", "model", "fit", "evaluate", "verdict", "seconds", "run",
+        "read", "task", "check", "split", "encode", "baselines", "model", "fit", "evaluate", "calibrate", "decide", "scope",
+        "suspects", "verdict", "seconds", "run",
     ]  # fmt: skip
     assert "\nwarning   " in said.err
     assert "\x1b" not in said.err + said.out

@@ -36,6 +36,8 @@ class Stub:
     task = SingleLabel()
     has_scores = True
 
+    answer_schema = task.answer_schema()
+
     def __init__(self, *, pair: bool = False) -> None:
         self.info = SimpleNamespace(columns={"text": "text"}, pair=pair, max_length=9)
         self.batches: list[int] = []
@@ -169,7 +171,7 @@ def test_an_encoding_can_be_named(tmp_path):
 )  # fmt: skip
 def test_all_names_get_the_prefix_or_none(names, prefix):
     """One clash renames all of our columns alike, so that a reader finds them by one rule."""
-    found = AnswerColumns.beside(names, SingleLabel(), labels=("even", "odd"))
+    found = AnswerColumns.beside(names, SingleLabel().answer_schema(), labels=("even", "odd"))
     assert found.names == {part: prefix + part for part in ("label", "guess", "score", "unknown")}
     own = [f"own {place}" for place in range(2)]
     assert found.schema(pa.schema([(name, pa.string()) for name in own])).names == [

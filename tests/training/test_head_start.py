@@ -15,13 +15,14 @@ from sklearn.preprocessing import StandardScaler
 from bertsmith import encoders
 from bertsmith.data.encode import TokenEncoder
 from bertsmith.examples import LabelSet
+from bertsmith.inference.head import head_layer
 from bertsmith.inference.torch_engine import logits
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import Rows
 from bertsmith.tasks.single_label import SingleLabel
 from bertsmith.training.frozen_features import frozen_features
 from bertsmith.training.head_start import STRENGTHS, ProbeRows, probe_weights, start_head
-from bertsmith.training.model import build, head_layer
+from bertsmith.training.model import build
 from tests.conftest import toy_rows
 from tests.tasks.made import encoded_of, examples_of
 

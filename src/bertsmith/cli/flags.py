@@ -16,6 +16,7 @@ _STAGES = {
     "split": "split",
     "text": "tokens",
     "fit": "fine-tuning",
+    "decide": "when an answer is given",
     "run": "the run",
 }
 

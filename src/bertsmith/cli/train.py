@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bertsmith.pipeline import Trained
 
 
-@with_settings("read", "split", "text", "fit", "run")
+@with_settings("read", "split", "text", "fit", "decide", "run")
 def train(  # noqa: PLR0913 - one parameter a flag
     data: Annotated[str | None, Parameter(help="CSV, TSV, JSONL, Parquet (gzip too), or a folder per label.")] = None,
     /,

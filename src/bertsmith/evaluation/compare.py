@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, ndtri
 
 from bertsmith.evaluation.intervals import CONFIDENCE, Estimate, around, bootstrap_mean, percentiles, wilson
 from bertsmith.evaluation.resampling import RESAMPLES, constant, drawn_sums
@@ -92,15 +92,33 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict in words: in points of a share, in plain numbers of anything else."""
-        each = self.differences[self.metric]
         if self.verdict == "no difference":
-            value, low, high = self._worded(each.value, each.low, each.high)
-            sign = "" if each.value < 0 else "+"
-            difference = f"{sign}{value}{self._unit} [{low}, {high}]"
-            return f"{self.ours_name} does not differ from {self.name}: {difference}"
+            return f"{self.ours_name} does not differ from {self.name}: {self.difference}"
+        return f"{self.ours_name} is {self.verdict} than {self.name} by {self.amount}"
+
+    @property
+    def difference(self) -> str:
+        """Ours minus theirs in words, with its sign and interval."""
+        each = self.differences[self.metric]
+        value, low, high = self._worded(each.value, each.low, each.high)
+        sign = "" if each.value < 0 else "+"
+        return f"{sign}{value}{self._unit} [{low}, {high}]"
+
+    @property
+    def amount(self) -> str:
+        """How far apart they are in words, without a sign, with its interval."""
+        each = self.differences[self.metric]
         ends = (each.low, each.high) if each.value > 0 else (-each.high, -each.low)
         value, low, high = self._worded(abs(each.value), *ends)
-        return f"{self.ours_name} is {self.verdict} than {self.name} by {value}{self._unit} [{low}, {high}]"
+        return f"{value}{self._unit} [{low}, {high}]"
+
+    def turned(self) -> Comparison:
+        """Return the comparison seen from the other side: theirs against ours."""
+        found = {name: Estimate(-each.value, -each.high, -each.low) for name, each in self.differences.items()}
+        who = self.disagreement
+        if who is not None:
+            who = replace(who, only_ours=who.only_theirs, only_theirs=who.only_ours)
+        return replace(self, name=self.ours_name, ours_name=self.name, differences=found, disagreement=who)
 
     @property
     def _unit(self) -> str:
@@ -149,13 +167,44 @@ def compare(  # noqa: PLR0913 - two models, each with its answers and what was t
         seed: The same seed gives the same intervals.
         ours_name: What ours is called.
     """
-    pair = _Pair(task, task.statistics(rows, ours, decision_ours), task.statistics(rows, theirs, decision_theirs), seed)
+    return compare_statistics(
+        task,
+        task.statistics(rows, ours, decision_ours),
+        task.statistics(rows, theirs, decision_theirs),
+        name=name,
+        seed=seed,
+        ours_name=ours_name,
+    )
+
+
+def compare_statistics(  # noqa: PLR0913 - two models, and what they are called
+    task: Task,
+    ours: Statistics,
+    theirs: Statistics,
+    *,
+    name: str,
+    seed: int,
+    ours_name: str = "fine-tuning",
+    confidence: float = CONFIDENCE,
+) -> Comparison:
+    """Compare two models by what is left of their answers to the same rows.
+
+    Args:
+        task: Says by what, and counts.
+        ours: The outcomes of our answers to at least one row.
+        theirs: Those of theirs, of the same rows in the same order.
+        name: What theirs is called.
+        seed: The same seed gives the same intervals.
+        ours_name: What ours is called.
+        confidence: Share of such intervals that would hold the truth; above 95 % where several hold at once.
+    """
+    pair = _Pair(task, ours, theirs, seed, confidence)
     differences, plain = pair.differences()
     deciding = task.compared[0]
     return Comparison(
         name=name,
         ours_name=ours_name,
-        rows=len(rows),
+        rows=pair.rows,
         differences=differences,
         share=deciding in task.shares,
         lower_is_better=deciding in task.loss_metrics,
@@ -187,6 +236,7 @@ class _Pair:
     ours: Statistics
     theirs: Statistics
     seed: int
+    confidence: float = CONFIDENCE
 
     @property
     def rows(self) -> int:
@@ -254,18 +304,27 @@ class _Pair:
     def _mean(self, name: str) -> Estimate:
         rows = np.asarray(self.ours.means[name], np.float64) - self.theirs.means[name]
         found = bootstrap_mean(rows, self.ours.strata, seed=self.seed)
-        return found if found.low < found.high else self._interval(name, found.value, np.zeros(1))
+        return self._widened(name, found) if found.low < found.high else self._interval(name, found.value, np.zeros(1))
 
     def _interval(self, name: str, value: float, drawn: Array) -> Estimate:
         """Resamples that agree show nothing; what may have been missed is Wilson's bound for 0 of n."""
         if not constant(drawn):
-            return percentiles(value, drawn)
-        missed = wilson(0, self.rows).high
+            return self._widened(name, percentiles(value, drawn))
+        missed = wilson(0, self.rows, confidence=self.confidence).high
         if name in self.task.shares:
             return around(value, max(-1.0, value - missed), min(1.0, value + missed))
         # A correlation counts an error double; a loss has a unit of its own, in which rows say nothing.
         missed = 0.0 if name in self.task.loss_metrics else 2 * missed
         return Estimate(value, value - missed, value + missed)
+
+    def _widened(self, name: str, each: Estimate) -> Estimate:
+        """Draw the ends out by normal quantiles; 2 000 resamples do not show those of a 99.9 % interval."""
+        if self.confidence == CONFIDENCE:
+            return each
+        by = float(ndtri((1 + self.confidence) / 2) / ndtri((1 + CONFIDENCE) / 2))
+        low, high = (each.value + by * (end - each.value) for end in (each.low, each.high))
+        most = 1.0 if name in self.task.shares else math.inf
+        return Estimate(each.value, max(-most, low), min(most, high))
 
 
 def _digits(largest: float) -> int:

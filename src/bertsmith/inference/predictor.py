@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from bertsmith.encoders import Encoder, require
 from bertsmith.errors import UsageError
 from bertsmith.examples import Columns, Examples, LabelSet
 from bertsmith.inference.first_token import leave_out_other_tokens
-from bertsmith.inference.torch_engine import TOKEN_BUDGET, logits, pick_device
+from bertsmith.inference.scope import Scope
+from bertsmith.inference.torch_engine import TOKEN_BUDGET, logits, logits_and_inputs, pick_device
 from bertsmith.quiet import quiet_transformers
 from bertsmith.tasks import Answer, Rows, Task, task_named
 from bertsmith.tasks.protocol import Texts
@@ -31,6 +32,25 @@ Array = np.ndarray[Any, Any]
 Done = Callable[[int], None]
 
 
+AT_ONCE = 16_384
+"""Rows whose features are held at a time, where the model has a scope."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a model gave for some rows.
+
+    Attributes:
+        logits: float32 `(units, outputs)`.
+        probabilities: What the task decides by, float64, of the same shape.
+        foreignness: How unlike all that was learned each row is, float64 `(rows,)`; None where the model has no scope.
+    """
+
+    logits: Array
+    probabilities: Array
+    foreignness: Array | None = None
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A trained model that answers.
@@ -40,12 +60,14 @@ class Predictor:
         task: Turns logits into answers.
         tokens: Turns texts into token ids, as in training.
         model: The weights, fp32.
+        scope: Tells text from elsewhere; None where the model has none.
     """
 
     info: BundleInfo
     task: Task
     tokens: TokenEncoder
     model: PreTrainedModel | Any
+    scope: Scope | None = field(default=None, kw_only=True)
 
     @property
     def labels(self) -> LabelSet:
@@ -107,7 +129,43 @@ class Predictor:
 
     def answer(self, rows: Rows, *, done: Done | None = None) -> Sequence[Answer]:
         """Answer rows that are already encoded."""
-        return self.task.decode(rows, self.probabilities_of(rows, done=done), self.info.decision)
+        if self.scope is None:
+            return self.task.decode(rows, self.probabilities_of(rows, done=done), self.info.decision)
+        return self.decode(rows, self.ask(rows, done=done))
+
+    def ask(self, rows: Rows, *, done: Done | None = None) -> Given:
+        """Run the model over rows that are already encoded, and see how foreign they are where it has a scope."""
+        if self.scope is None:
+            found = self.logits_of(rows.encoded, done=done)
+            return Given(found, self.task.probabilities(found))
+        parts, scores = [], []
+        for begin in range(0, max(1, len(rows)), AT_ONCE):
+            some = rows.encoded
+            if len(rows) > AT_ONCE:
+                some = some.take(np.arange(begin, min(len(rows), begin + AT_ONCE)))
+            both = logits_and_inputs(self.model, some, done=done)
+            parts.append(both.logits)
+            scores.append(self.scope.scores(both))
+        found = np.concatenate(parts)
+        return Given(found, self.task.probabilities(found), np.concatenate(scores))
+
+    def decode(self, rows: Rows, given: Given) -> Sequence[Answer]:
+        """Turn what the model gave into answers, one a row; what is foreign is UNKNOWN where the bundle says so."""
+        answers = self.task.decode(rows, given.probabilities, self.info.decision)
+        if self.scope is None or given.foreignness is None:
+            return answers
+        foreign = self.scope.is_foreign(given.foreignness).tolist()
+        refuse = self.info.decision.get("scope") == "refuse"
+        placed: list[Any] = list(answers)
+        for place, (score, is_foreign) in enumerate(zip(given.foreignness.tolist(), foreign, strict=True)):
+            placed[place] = placed[place].placed(score, foreign=is_foreign, refuse=refuse)
+        return placed
+
+    @property
+    def answer_schema(self) -> pa.Schema:
+        """Name and type the columns of an answer in a file."""
+        own = self.task.answer_schema()
+        return own if self.scope is None else own.append(pa.field("out_of_scope", pa.float64()))
 
     def probabilities_of(self, rows: Rows, *, done: Done | None = None) -> Array:
         """Return what is decided by, for rows that are already encoded, float64 `(units, outputs)`."""
@@ -120,6 +178,10 @@ class Predictor:
     def deciding(self, decision: dict[str, Any]) -> Predictor:
         """Return the same model with other thresholds."""
         return dataclasses.replace(self, info=dataclasses.replace(self.info, decision=decision))
+
+    def within(self, scope: Scope | None) -> Predictor:
+        """Return the same model with another scope, or none."""
+        return dataclasses.replace(self, scope=scope)
 
 
 def load(folder: Path, *, device: str = "auto") -> Predictor:
@@ -143,7 +205,8 @@ def load(folder: Path, *, device: str = "auto") -> Predictor:
         )
     model.to(pick_device(device)).eval()
     leave_out_other_tokens(model)
-    return Predictor(info=info, task=task, tokens=token_encoder(info, task, path), model=model)
+    tokens = token_encoder(info, task, path)
+    return Predictor(info=info, task=task, tokens=tokens, model=model, scope=Scope.load(path))
 
 
 def token_encoder(info: BundleInfo, task: Task, folder: Path) -> TokenEncoder:

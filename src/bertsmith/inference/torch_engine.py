@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertsmith.encoded import Encoded
 from bertsmith.errors import UsageError
+from bertsmith.inference.head import catching_inputs, one_a_window
 from bertsmith.inference.outputs import head_outputs, pool_windows, units_of_windows
 
 if TYPE_CHECKING:
@@ -93,29 +95,87 @@ def logits(
     Returns:
         float32 `(units, outputs)`, in the order of the rows.
     """
-    results: Array | None = None
-    picks = encoded.has_picks
+    kept = _Kept(encoded)
     with evaluating(model):
-        device = next(model.parameters()).device
-        for windows in batches_by_length(encoded.window_lengths, budget=budget):
-            padded = encoded.pad_windows(windows)
-            inputs = to_inputs(model, padded, device)
+        for windows, padded in _batches(encoded, budget):
+            inputs = to_inputs(model, padded, next(model.parameters()).device)
             if states is not None:
-                inputs["states"] = states(windows, padded["input_ids"].shape[1]).to(device)
-            outputs = head_outputs(model(**inputs))
-            if picks:
-                outputs = outputs[padded["pick_window"], padded["pick_token"]]
-            found = outputs.float().cpu().numpy()
-            places = units_of_windows(encoded, windows) if picks else windows
-            if results is None:
-                total = int(encoded.units[-1]) if picks else len(encoded.window_lengths)
-                results = np.zeros((total, *found.shape[1:]), dtype=np.float32)
-            results[places] = found
+                inputs["states"] = states(windows, padded["input_ids"].shape[1]).to(inputs["input_ids"].device)
+            kept.keep(head_outputs(model(**inputs)), windows, padded)
             if done is not None:
                 done(len(windows))
-    if results is None:
-        return np.zeros((0, model.config.num_labels), np.float32)
-    return results if picks else pool_windows(results, encoded)
+    return kept.units(model.config.num_labels)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPass:
+    """What one pass through a model gives of some rows, in their order.
+
+    Attributes:
+        logits: float32 `(units, outputs)`, the same as `logits` gives.
+        inputs: What went into the head's last linear layer, float32 `(units, width)`; the windows of a text are pooled
+            by their mean, whatever is done with their logits.
+    """
+
+    logits: Array
+    inputs: Array
+
+
+def logits_and_inputs(
+    model: PreTrainedModel,
+    encoded: Encoded,
+    *,
+    budget: int = TOKEN_BUDGET,
+    done: Callable[[int], None] | None = None,
+) -> HeadPass:
+    """Compute logits and keep what the head made them of, in one pass; arguments as for `logits`.
+
+    Raises:
+        EncoderError: The head cannot be found.
+    """
+    outputs, features = _Kept(encoded), _Kept(replace(encoded, pooling="mean"))
+    with evaluating(model), catching_inputs(model) as caught:
+        for windows, padded in _batches(encoded, budget):
+            inputs = to_inputs(model, padded, next(model.parameters()).device)
+            outputs.keep(head_outputs(model(**inputs)), windows, padded)
+            found = caught.pop()
+            features.keep(
+                found if encoded.has_picks else one_a_window(found, inputs["attention_mask"]), windows, padded
+            )
+            if done is not None:
+                done(len(windows))
+    return HeadPass(outputs.units(model.config.num_labels), features.units(0))
+
+
+def _batches(encoded: Encoded, budget: int) -> Iterator[tuple[Array, dict[str, Array]]]:
+    """Give the windows of each batch, and what `Encoded.pad_windows` makes of them."""
+    for windows in batches_by_length(encoded.window_lengths, budget=budget):
+        yield windows, encoded.pad_windows(windows)
+
+
+class _Kept:
+    """What the passes gave, in the order of the units; filled batch by batch."""
+
+    def __init__(self, encoded: Encoded) -> None:
+        self._encoded = encoded
+        self._values: Array | None = None
+
+    def keep(self, found: torch.Tensor, windows: Array, padded: dict[str, Array]) -> None:
+        """Put a batch's values in their places: `(windows, width)`, or `(windows, tokens, width)` where units are."""
+        encoded, places, total = self._encoded, windows, len(self._encoded.window_lengths)
+        if encoded.has_picks:
+            found = found[padded["pick_window"], padded["pick_token"]]
+            places, total = units_of_windows(encoded, windows), int(encoded.units[-1])
+        values = found.float().cpu().numpy()
+        if self._values is None:
+            self._values = np.zeros((total, *values.shape[1:]), dtype=np.float32)
+        self._values[places] = values
+
+    def units(self, width: int) -> Array:
+        """Give all values, the windows of a row pooled; where there were no windows, nothing of this width."""
+        if self._values is None:
+            return np.zeros((0, width), np.float32)
+        return self._values if self._encoded.has_picks else pool_windows(self._values, self._encoded)
 
 
 @contextlib.contextmanager

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from bertsmith.bundle import BundleInfo
+from bertsmith.encoders import EMBEDDED, EMBEDDED_HUB_NAME, KNOWN
 from bertsmith.tasks import Task
 
 _SHOWN_LABELS = 200
+_SHOWN_SLICES = 5
+_HUB_METRICS = {
+    **{name: "f1" for name in ("macro_f1", "micro_f1", "weighted_f1", "samples_f1", "span_f1")},
+    "mcc": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+}
+"""Names that the Hub has for our metrics, where they differ."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def model_card(info: BundleInfo, task: Task, scores: Mapping[str, Any]) -> str:
@@ -18,15 +29,12 @@ def model_card(info: BundleInfo, task: Task, scores: Mapping[str, Any]) -> str:
     Args:
         info: What the bundle knows about itself.
         task: What the model answers.
-        scores: What `scores.json` holds.
+        scores: What `scores.json` holds; any part of it but `test`, `verdict` and `data` may be missing or None.
     """
-    tag = task.pipeline_tag
     return "\n".join(
         [
             "---",
-            "library_name: transformers",
-            *([f"pipeline_tag: {tag}"] if tag else []),
-            f"tags: [bertsmith, {tag or task.name}]",
+            *_front(info, task, scores),
             "---",
             "",
             f"# A {info.task} text model",
@@ -37,6 +45,8 @@ def model_card(info: BundleInfo, task: Task, scores: Mapping[str, Any]) -> str:
             "",
             *_scores(scores),
             "",
+            *_trust(scores),
+            *_weak(scores),
             "## What it answers",
             "",
             *_labels(info),
@@ -56,6 +66,80 @@ def model_card(info: BundleInfo, task: Task, scores: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _front(info: BundleInfo, task: Task, scores: Mapping[str, Any]) -> list[str]:
+    """Write the metadata that the Hub reads; JSON strings are YAML strings."""
+    tag, base = task.pipeline_tag, _base_model(info.encoder)
+    return [
+        "library_name: transformers",
+        *([f"pipeline_tag: {tag}"] if tag else []),
+        *([f"base_model: {base}"] if base else []),
+        f"tags: [bertsmith, {tag or task.name}]",
+        *_results(info, task, scores),
+    ]
+
+
+def _base_model(encoder: str) -> str:
+    """Name the encoder as the Hub knows it; "" for a folder, whose path says nothing to others."""
+    if encoder == EMBEDDED:
+        return EMBEDDED_HUB_NAME
+    return encoder if encoder in KNOWN or _HUB_NAME.fullmatch(encoder) else ""
+
+
+def _results(info: BundleInfo, task: Task, scores: Mapping[str, Any]) -> list[str]:
+    """Write the scores as the Hub's `model-index`; nothing without test rows."""
+    measured = {name: each for name, each in (scores["test"] or {}).items() if _is_metric(each)}
+    if not measured:
+        return []
+    lines = [
+        "model-index:",
+        f"- name: {json.dumps(f'{info.task} model of bertsmith')}",
+        "  results:",
+        f"  - task: {{type: {task.pipeline_tag or task.name}}}",
+        f"    dataset: {{name: the test rows of this model's own data, type: sha256-{info.fingerprint[:16]}}}",
+        "    metrics:",
+    ]
+    for name, each in measured.items():
+        known = _HUB_METRICS.get(name, name)
+        lines.append(f"    - {{type: {known}, name: {name.replace('_', ' ')}, value: {each['value']:.6g}}}")
+    return lines
+
+
+def _trust(scores: Mapping[str, Any]) -> list[str]:
+    """Say when its answers may be believed; nothing where that was not measured."""
+    calibration, decide = scores.get("calibration") or {}, scores.get("decide") or {}
+    foreign = scores.get("out_of_scope") or {}
+    told = []
+    if decide.get("sentence"):
+        told.append(f"- {decide['sentence'][:1].upper()}{decide['sentence'][1:].rstrip('.')}.")
+    if calibration:
+        told.append(
+            f"- Its probabilities are calibrated (temperature {calibration['temperature']:.3g}, in the weights): their "
+            f"expected error on {calibration['rows']:,} test rows is {calibration['ece_after']:.3f}; it was "
+            f"{calibration['ece_before']:.3f} before."
+        )
+    if foreign.get("threshold") is not None:
+        told.append(
+            f"- Texts whose {foreign['score']} score is above {foreign['threshold']:.4g} are called foreign to what it "
+            "learned."
+        )
+    return ["## When it may be believed", "", *told, ""] if told else []
+
+
+def _weak(scores: Mapping[str, Any]) -> list[str]:
+    """Name the slices of the test rows that it fails on more than on the rest; the user's own words stand in code."""
+    slices = (scores.get("slices") or [])[:_SHOWN_SLICES]
+    told = [
+        f"- {_code(each['name'])}: {each['right']['value']:.1%} of {each['rows']:,} rows are right, of the rest "
+        f"{each['rest']:.1%}."
+        for each in slices
+    ]
+    return ["## Where it is weak", "", *told, ""] if told else []
+
+
+def _is_metric(value: Any) -> bool:
+    return isinstance(value, Mapping) and "low" in value and "value" in value
 
 
 def _usage(task: Task) -> list[str]:
@@ -97,7 +181,7 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     for name, value in test.items():
-        if isinstance(value, Mapping) and "low" in value:
+        if _is_metric(value):
             figures = " | ".join(_figure(value[part]) for part in ("value", "low", "high"))
             lines.append(f"| {name.replace('_', ' ')} | {figures} |")
     return [*lines, "", scores["verdict"]] if scores["verdict"] else lines
@@ -108,9 +192,11 @@ def _figure(value: float | None) -> str:
 
 
 def _labels(info: BundleInfo) -> list[str]:
-    # JSON strings in code marks: a label is the user's string and may hold anything.
-    shown = [
-        f"- `{json.dumps(name, ensure_ascii=False).replace('`', chr(39))}`" for name in info.labels[:_SHOWN_LABELS]
-    ]
+    shown = [f"- {_code(name)}" for name in info.labels[:_SHOWN_LABELS]]
     more = len(info.labels) - _SHOWN_LABELS
     return [*shown, f"- and {more} more"] if more > 0 else shown
+
+
+def _code(text: str) -> str:
+    """Write the user's own string as a JSON string in code marks, for it may hold anything."""
+    return f"`{json.dumps(text, ensure_ascii=False).replace('`', chr(39))}`"

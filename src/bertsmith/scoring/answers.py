@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from bertsmith.tasks import Answer, Task
+from bertsmith.tasks import Answer
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class AnswerColumns:
     labels: tuple[str, ...] = ()
 
     @classmethod
-    def beside(cls, names: list[str], task: Task, *, labels: tuple[str, ...] = ()) -> AnswerColumns:
+    def beside(cls, names: list[str], answer: pa.Schema, *, labels: tuple[str, ...] = ()) -> AnswerColumns:
         """Choose names that do not clash with the file's own; all get the prefix, or none."""
-        answer, prefix = task.answer_schema(), ""
+        prefix = ""
         own = [*answer.names, *(f"score:{label}" for label in labels)]
         while any(prefix + name in names for name in own):
             prefix += "predicted_"

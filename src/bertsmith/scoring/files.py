@@ -65,7 +65,9 @@ def score_file(
     """
     file = open_batches(source, encoding=settings.encoding, task=predictor.task.name)
     names = AnswerColumns.beside(
-        file.schema.names, predictor.task, labels=predictor.labels.names if scores and predictor.has_scores else ()
+        file.schema.names,
+        predictor.answer_schema,
+        labels=predictor.labels.names if scores and predictor.has_scores else (),
     )
     rows = cut = 0
     with (

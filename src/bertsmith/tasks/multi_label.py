@@ -41,6 +41,7 @@ class MultiLabel:
     stop_metric = "mean_average_precision"
     compared: tuple[str, ...] = ("micro_f1", "macro_f1")
     rungs: tuple[str, ...] = ("majority", "tfidf", "frozen")
+    confident = False
     named = True
 
     def labels(self, examples: Examples) -> LabelSet:

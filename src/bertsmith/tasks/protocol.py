@@ -137,6 +137,8 @@ class Task(Protocol):
     rungs: tuple[str, ...]
     """The cheap rungs of its ladder: of majority, tfidf, words, frozen."""
 
+    confident: bool
+    """Whether an answer is one label with a probability of being right, so that it can be declined."""
     named: bool
     """Whether a row's targets are labels with names, so that a name is something like a row of its label."""
 

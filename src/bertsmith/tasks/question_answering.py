@@ -103,6 +103,7 @@ class QuestionAnswering(WithoutLabels):
     stop_metric = "f1"
     compared: tuple[str, ...] = ("f1", "exact_match")
     rungs: tuple[str, ...] = ("frozen",)
+    confident = False
     named = False
 
     def labels(self, examples: Examples) -> LabelSet:

@@ -43,6 +43,7 @@ class Regression(WithoutLabels):
     stop_metric = "mse"
     compared: tuple[str, ...] = ("mse", "pearson", "spearman")
     rungs: tuple[str, ...] = ("majority", "tfidf", "frozen")
+    confident = False
     named = False
 
     def labels(self, examples: Examples) -> LabelSet:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from scipy.special import entr, softmax
 
 from bertsmith.encoded import Encoded
-from bertsmith.examples import Examples, LabelSet, Prediction
+from bertsmith.examples import UNKNOWN, Examples, LabelSet, Prediction
 from bertsmith.findings import Finding
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
 from bertsmith.tasks.softening import class_weights, smoothed
@@ -35,6 +35,7 @@ class SingleLabel:
     stop_metric = "macro_f1"
     compared: tuple[str, ...] = ("accuracy", "macro_f1")
     rungs: tuple[str, ...] = ("majority", "tfidf", "frozen")
+    confident = True
     named = True
 
     def labels(self, examples: Examples) -> LabelSet:
@@ -126,12 +127,14 @@ class SingleLabel:
         return {}
 
     def decode(self, rows: Rows, probabilities: Array, decision: Decision) -> list[Prediction]:
-        """Answer with the most probable label."""
+        """Answer with the most probable label; UNKNOWN where its probability is below the threshold."""
         names, best = rows.labels.names, probabilities.argmax(axis=-1)
+        least = _least(decision, rows.labels)
         answers = []
         for row, winner in zip(probabilities.tolist(), best.tolist(), strict=True):
-            scores = dict(zip(names, row, strict=True))
-            answers.append(Prediction(label=names[winner], guess=names[winner], score=row[winner], scores=scores))
+            unknown = row[winner] < least[winner]
+            label = UNKNOWN if unknown else names[winner]
+            answers.append(Prediction(label, names[winner], row[winner], unknown, dict(zip(names, row, strict=True))))
         return answers
 
     def answer_schema(self) -> pa.Schema:
@@ -219,6 +222,13 @@ class SingleLabel:
         from bertsmith.tasks.linear_models import softmax_weights
 
         return softmax_weights(model, outputs=outputs)
+
+
+def _least(decision: Decision, labels: LabelSet) -> list[float]:
+    """Return the probability from which on each label is given, `(labels,)`."""
+    accept = decision.get("accept", {})
+    by_label = accept.get("by_label") or {}
+    return [float(by_label.get(name, accept.get("threshold", 0.0))) for name in labels.names]
 
 
 def row_texts(examples: Examples) -> tuple[Texts, Texts | None]:

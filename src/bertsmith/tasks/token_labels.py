@@ -42,6 +42,7 @@ class TokenLabels:
     stop_metric = "span_f1"
     compared: tuple[str, ...] = ("span_f1", "token_accuracy")
     rungs: tuple[str, ...] = ("majority", "words", "frozen")
+    confident = False
     named = False
 
     def labels(self, examples: Examples) -> LabelSet:

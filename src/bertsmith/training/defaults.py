@@ -10,7 +10,12 @@ from bertsmith.recipe import Recipe
 FEW_ROWS = 500
 """Training rows a label below which there are more passes over them."""
 
+HEAD_RATE = 6e-5
+"""Highest learning rate of a head alone (strategy `head`) that begins as a linear probe.
 
+It begins where a linear model ends: at 2e-4, which suits the whole of `minilm`, the first steps spoil that
+(docs/lab-notes.md).
+"""
 FEW_SHOT = 64
 """Training rows of the label in the middle up to which `--few-shot` is offered: as far as it was measured."""
 
@@ -42,12 +47,24 @@ def resolve(recipe: Recipe, encoder: Encoder, *, epochs: int, max_length: int, m
     if fit.metric == "auto":
         changes["metric"] = metric
     if fit.learning_rate == "auto":
-        changes["learning_rate"] = encoder.learning_rate
+        changes["learning_rate"] = rate_for(encoder, strategy=fit.strategy, head_start=fit.head_start)
     if fit.epochs == "auto":
         changes["epochs"] = epochs
     if fit.precision == "auto":
         changes["precision"] = "bf16" if has_fast_bf16(device) else "fp32"
     return recipe.changed(changes)
+
+
+def rate_for(encoder: Encoder, *, strategy: str, head_start: str) -> float:
+    """Choose the highest learning rate: what suits the encoder, or less where a head alone goes on from a probe.
+
+    Args:
+        encoder: Brings the rate for all of it.
+        strategy: As the recipe has it.
+        head_start: Likewise.
+    """
+    rate = encoder.learning_rate
+    return min(rate, HEAD_RATE) if strategy == "head" and head_start == "linear-probe" else rate
 
 
 def epochs_for(rows: int, *, labels: int, pairs: bool = False) -> int:

@@ -26,13 +26,13 @@ from threadpoolctl import threadpool_limits
 
 from bertsmith.encoded import Encoded
 from bertsmith.inference.first_token import first_token_only
+from bertsmith.inference.head import head_layer
 from bertsmith.inference.outputs import head_outputs, read_out, unit_windows
 from bertsmith.inference.torch_engine import known_inputs
 from bertsmith.tasks import Rows, Task
 from bertsmith.training.frozen_features import frozen_features
 from bertsmith.training.head_start import write_head
 from bertsmith.training.mean_layer import add_mean_layer, centred, normed_means, passing_parameters, set_centre
-from bertsmith.training.model import head_layer
 
 if TYPE_CHECKING:
     import torch

@@ -34,6 +34,7 @@ from bertsmith.training.dropout import cheap_dropout
 from bertsmith.training.facts import facts_of
 from bertsmith.training.frozen_layers import Cached, Store, run_once
 from bertsmith.training.interrupts import Interrupts, listening
+from bertsmith.training.kept_memory import kept_memory
 from bertsmith.training.peak import gemm_peak
 from bertsmith.training.savings import Beside, Savings, needed, state_of
 from bertsmith.training.strategies import Strategy
@@ -132,6 +133,7 @@ def fit(  # noqa: PLR0913 - a stage: the model, two sides, and what every stage 
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet_transformers())
+        stack.enter_context(kept_memory())
         cached = _run_once(model, rows, validation, strategy=strategy, recipe=recipe, run=run, listener=listener)
         first_token = stack.enter_context(first_token_only(model))
         if cached is not None:

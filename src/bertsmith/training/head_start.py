@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from bertsmith.inference.head import head_layer
 from bertsmith.recipe import Recipe
 from bertsmith.tasks import Rows, Task
-from bertsmith.training.model import head_layer
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from bertsmith.encoders import Encoder
 from bertsmith.errors import EncoderError
 from bertsmith.examples import LabelSet
+from bertsmith.inference.head import head_layer
 from bertsmith.quiet import quiet_transformers
 from bertsmith.tasks import Task
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedModel
 
 _DROPOUTS = (
@@ -94,28 +94,6 @@ def build(
             ) from error
     model.config.architectures = [type(model).__name__]
     return model
-
-
-def head_layer(model: PreTrainedModel, outputs: int) -> nn.Linear:
-    """Find the head's last linear layer: the one that gives the logits.
-
-    Raises:
-        EncoderError: There is none outside of the encoder.
-    """
-    from torch import nn
-
-    backbone = {id(module) for module in model.base_model.modules()} if model.base_model is not model else set()
-    found = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and module.out_features == outputs and id(module) not in backbone
-    ]
-    if not found:
-        raise EncoderError(
-            f"{type(model).__name__} has no linear layer with {outputs} outputs, so its head cannot be found.",
-            tip="Use --head-start random.",
-        )
-    return found[-1]
 
 
 def count_parameters(model: PreTrainedModel, outputs: int) -> Parameters:

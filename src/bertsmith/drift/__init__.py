@@ -1,0 +1,1 @@
+"""Whether new rows are like those that a model learned from: counts in bins, kept in the bundle, and tests of them."""

@@ -1,0 +1,1 @@
+"""why: which words an answer rests on, and how far such marks can be trusted."""

@@ -1,0 +1,1 @@
+"""What only a browser can tell: the report as headless Chromium shows it."""
