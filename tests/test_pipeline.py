@@ -394,6 +394,9 @@ def test_evaluate_on_a_file_is_scikit_learns_accuracy(run, tmp_path, capsys):
     assert found["test"]["accuracy"]["value"] == pytest.approx(accuracy_score(gold, answers))
     assert found["test"]["macro_f1"]["value"] == pytest.approx(f1_score(gold, answers, average="macro"))
     assert 0.5 < accuracy_score(gold, answers) < 1
+    given = [each for each in bertsmith.load(run.path).predict([text for text, _ in rows]) if not each.unknown]
+    assert found["decide"]["coverage"]["value"] == pytest.approx(len(given) / 60)
+    assert found["out_of_scope"]["test"]["rows"] == 60
 
 
 def test_evaluate_shows_the_runs_own_scores(run, capsys):
@@ -401,7 +404,8 @@ def test_evaluate_shows_the_runs_own_scores(run, capsys):
     found = json.loads(say(capsys, "evaluate", run.path, "--json").out)
     assert found == {
         "task": "single-label", "labels": run.scores["labels"], "test": run.scores["test"],
-        "source": f"test rows of {run.path}",
+        "source": f"test rows of {run.path}", "decide": run.scores["decide"]["test"],
+        "out_of_scope": run.scores["out_of_scope"],
     }  # fmt: skip
     told = say(capsys, "evaluate", run.path)
     accuracy = run.scores["test"]["accuracy"]

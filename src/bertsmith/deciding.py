@@ -100,6 +100,36 @@ def decide(
     return Decided(predictor.deciding(decision), given, accepted, scope)
 
 
+def acceptance_of(predictor: Predictor, rows: Rows, given: Given) -> dict[str, Any] | None:
+    """Measure on labelled rows what a finished model's thresholds do: how many are answered, how many are right.
+
+    Args:
+        predictor: A finished model whose answers are single labels.
+        rows: Rows with gold answers.
+        given: What it gave for them.
+
+    Returns:
+        `rows`, `coverage` and `right`, as `decide.test` of scores.json; None without rows.
+    """
+    accept = predictor.info.decision.get("accept", {})
+    accepted = Accepted(parse("all"), 0.0, threshold=accept.get("threshold", 0.0), by_label=accept.get("by_label"))
+    return accepted.on_test(_confidence(predictor, rows, given)) if len(rows) else None
+
+
+def scope_of(predictor: Predictor, given: Given, far: Array | None) -> dict[str, Any] | None:
+    """Measure on other rows how far a finished model's scope tells text from elsewhere; None without a scope.
+
+    Args:
+        predictor: A finished model.
+        given: What it gave for rows that are at home.
+        far: Scores of rows that are not; None where there are none.
+    """
+    if predictor.scope is None:
+        return None
+    own = _or_none(given.foreignness)
+    return measure_scope(predictor.scope, validation=np.zeros(0), test=own, foreign=far).as_json()
+
+
 def _tuned(predictor: Predictor, rows: Rows, given: Given) -> dict[str, Any]:
     return predictor.task.decide(rows, given.probabilities) if len(rows) else {}
 

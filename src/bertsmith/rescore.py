@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import numpy as np
 
 from bertsmith import record, run_folder, threads
 from bertsmith.data.files import open_batches
+from bertsmith.data.foreign import set_apart
 from bertsmith.data.read import read
 from bertsmith.data.roles import as_settings
+from bertsmith.deciding import acceptance_of, scope_of
 from bertsmith.evaluation.ladder import judge
-from bertsmith.inference.predictor import load
+from bertsmith.examples import Examples
+from bertsmith.inference.predictor import Predictor, load
 from bertsmith.listener import Listener, Silent
 from bertsmith.recipe import Read, Recipe
 from bertsmith.tasks import Rows
@@ -31,7 +35,8 @@ def evaluate(path: Path, data: Any = None, *, recipe: Recipe, listener: Listener
         listener: Warned when the rows are those that the run learned from.
 
     Returns:
-        `task`, `labels`, `source`, and `test` as in scores.json.
+        `task`, `labels`, `source`, and as in scores.json `test`, `decide.test` (as `decide`: how many rows are
+        answered, and how many of the answers are right) and `out_of_scope` (how many rows are called foreign).
 
     Raises:
         BertsmithError: There is no such run, or the rows cannot be read or have labels that it does not know.
@@ -39,32 +44,54 @@ def evaluate(path: Path, data: Any = None, *, recipe: Recipe, listener: Listener
     run = run_folder.open_run(path)
     stored = run.read_json(run.scores)
     if data is None:
-        return {key: stored[key] for key in ("task", "labels", "test")} | {"source": f"test rows of {path}"}
+        decided = stored.get("decide") or {}
+        return {
+            **{key: stored[key] for key in ("task", "labels", "test")},
+            "source": f"test rows of {path}",
+            "decide": decided.get("test"),
+            "out_of_scope": stored.get("out_of_scope"),
+        }
     threads.limit_libraries(threads.resolve(recipe.run.threads))
     known = run.read_json(run.data)
     predictor = load(run.model, device=recipe.run.device)
     task = predictor.task
-    learned = Recipe.load(run.recipe).read
+    resolved = Recipe.load(run.recipe)
+    learned, decide = resolved.read, resolved.decide
     same = {name: getattr(recipe.read, name) or getattr(learned, name) for name in ("labels_separator", "levels")}
     wanted = recipe.read.model_copy(update={"task": task.name, **same})
     examples = read(data, _same_columns(wanted, data, known["columns"]), labelled=False)
+    examples, foreign = _parted(examples, decide.out_of_scope_label)
     task.require(examples, predictor.labels)
     if record.data_fingerprint(examples) == known["fingerprint"]:
         (listener or Silent()).warn(
             "these are the rows that the run learned from: the scores say nothing about new text."
         )
-    pairs = examples.column("text_pair") if predictor.info.pair and "text_pair" in examples else None
-    words = examples.column("words") if "words" in examples else None
-    encoded = predictor.encode(examples.column("text"), pairs, words=words)
-    targets = task.targets(examples, encoded, predictor.labels)
-    rows = Rows(examples, encoded, targets, np.ones(len(examples)), predictor.labels)
-    probabilities = predictor.probabilities_of(rows)
+    rows = _encoded(predictor, examples)
+    rows = replace(rows, targets=task.targets(examples, rows.encoded, predictor.labels))
+    given = predictor.ask(rows)
+    far = None if foreign is None else predictor.ask(_encoded(predictor, foreign)).foreignness
     return {
         "task": task.name,
         "labels": list(predictor.labels.names),
         "source": examples.source,
-        "test": judge(task, rows, probabilities, predictor.info.decision, seed=recipe.run.seed),
+        "test": judge(task, rows, given.probabilities, predictor.info.decision, seed=recipe.run.seed),
+        "decide": acceptance_of(predictor, rows, given) if task.confident else None,
+        "out_of_scope": scope_of(predictor, given, far),
     }
+
+
+def _parted(examples: Examples, label: str) -> tuple[Examples, Examples | None]:
+    """Set apart the rows from elsewhere, where the run learned to tell them and there are any here."""
+    here = label and "label" in examples and label in examples.column("label").unique().to_pylist()
+    return set_apart(examples, label) if here else (examples, None)
+
+
+def _encoded(predictor: Predictor, examples: Examples) -> Rows:
+    """Turn rows into token ids, with nothing known about their answers."""
+    pairs = examples.column("text_pair") if predictor.info.pair and "text_pair" in examples else None
+    words = examples.column("words") if "words" in examples else None
+    encoded = predictor.encode(examples.column("text"), pairs, words=words)
+    return Rows(examples, encoded, np.zeros(0), np.ones(len(examples)), predictor.labels)
 
 
 def _same_columns(settings: Read, data: Any, columns: Mapping[str, str]) -> Read:

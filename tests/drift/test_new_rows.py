@@ -25,7 +25,7 @@ from bertsmith.encoders import Encoder
 from bertsmith.errors import BundleError, DataError, UsageError
 from bertsmith.examples import Columns, Examples, LabelSet, LabelsPrediction, NumberPrediction, Prediction
 from bertsmith.inference.predictor import load
-from bertsmith.recipe import Recipe
+from bertsmith.recipe import Read
 from bertsmith.tasks import Rows, task_named
 from bertsmith.tasks.question_answering import AnswerPrediction
 from bertsmith.tasks.single_label import SingleLabel
@@ -34,7 +34,6 @@ from bertsmith.training.model import build
 from tests.conftest import toy_rows
 
 LABELS = LabelSet(("bad", "good", "null"))
-ON_CPU = Recipe().changed({"device": "cpu", "threads": "1"})
 
 
 @pytest.fixture(scope="module")
@@ -116,35 +115,35 @@ def test_the_batches_of_a_file_count_as_one(bundle, predictor, write, monkeypatc
     """However a file is cut into batches, its counts are those of all rows at once."""
     texts = [text for text, _ in toy_rows(90, seed=24)]
     monkeypatch.setattr("bertsmith.scoring.files.ROWS", 32)
-    found = drift(bundle, write(texts), recipe=ON_CPU)
+    found = drift(predictor, Reference.load(bundle), write(texts), settings=Read())
     seen, rows = Reference.load(bundle).empty(), predictor.rows(texts)
     seen.add(facts_of(rows, predictor.answer(rows), task=predictor.task, tokenizer=predictor.tokens.tokenizer))
     assert found.observed.as_json() == seen.as_json()
     assert found.rows == 90
 
 
-def test_what_is_missing_is_said_before_a_model_is_loaded(bundle, write, tmp_path, monkeypatch):
+def test_what_is_missing_is_said_before_a_model_is_loaded(bundle, write, tmp_path, monkeypatch, capsys):
     """No run, no file, no reference: each has its message, and no model was loaded for it."""
-    monkeypatch.setattr("bertsmith.drift.new_rows.load", None)
+    monkeypatch.setattr("bertsmith.cli.drift.load_model", None)
     path = write(["good"])
     with pytest.raises(UsageError) as error:
-        drift(tmp_path / "nothing", path, recipe=ON_CPU)
+        command(capsys, tmp_path / "nothing", path)
     assert str(error.value) == (
         f"{tmp_path}/nothing: no such run folder.\n  A run is what `bertsmith train DATA --out RUN` makes."
     )
     with pytest.raises(UsageError, match=r"none\.csv"):
-        drift(bundle, tmp_path / "none.csv", recipe=ON_CPU)
+        command(capsys, bundle, tmp_path / "none.csv")
     old = shutil.copytree(bundle, tmp_path / "old")
     (old / "reference.json").unlink()
     with pytest.raises(BundleError, match=r"^.*old/reference\.json: missing, so there is nothing that new rows"):
-        drift(old, path, recipe=ON_CPU)
+        command(capsys, old, path)
 
 
-def test_a_file_without_rows_is_refused(bundle, write):
+def test_a_file_without_rows_is_refused(bundle, predictor, write):
     """Column names alone can be compared with nothing."""
     path = write([])
     with pytest.raises(DataError, match=r"no rows"):
-        drift(bundle, path, recipe=ON_CPU)
+        drift(predictor, Reference.load(bundle), path, settings=Read())
 
 
 def test_lengths_and_unknown_tokens_are_those_of_the_tokenizer(tiny_encoder):

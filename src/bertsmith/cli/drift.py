@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from bertsmith.cli.console import listener, print_json
 from bertsmith.cli.flags import recipe_of, with_settings
+from bertsmith.cli.loading import bundle_of, load_model
 
 if TYPE_CHECKING:
     from bertsmith.drift.compare import Drift
@@ -30,9 +31,16 @@ def drift(
     Drift is no error: the exit code is 0 either way, and `drifted` in the JSON says which.
     """
     settings = recipe_of(flags, file=None)
+    from bertsmith.data.files import open_batches
     from bertsmith.drift.new_rows import drift as compare_rows
+    from bertsmith.drift.reference import Reference
 
-    found = compare_rows(run, data, recipe=settings, listener=listener(json_output=as_json))
+    # What is not there is said before a model is loaded.
+    folder = bundle_of(run)
+    open_batches(data, encoding=settings.read.encoding, task="token-labels")
+    reference = Reference.load(folder)
+    predictor = load_model(run, settings, what="looking for drift")
+    found = compare_rows(predictor, reference, data, settings=settings.read, listener=listener(json_output=as_json))
     if as_json:
         print_json({"source": str(data), **found.as_json()})
     else:

@@ -54,6 +54,7 @@ def _print_scores(scores: Mapping[str, Any]) -> None:
     for name, value in test.items():
         if isinstance(value, Mapping) and "low" in value:
             write(f"  {shown(name, test)}\n")
+    _print_trust(scores)
     for name, value in test.items():
         if name == "confusion":
             _print_confusion(test, scores["labels"])
@@ -62,6 +63,17 @@ def _print_scores(scores: Mapping[str, Any]) -> None:
         elif name != "rows" and not (isinstance(value, Mapping) and "low" in value):
             words = json.dumps(value, ensure_ascii=False)
             write(f"\n{in_prose(name)}: {words if len(words) <= _LONGEST else 'see --json'}\n")
+
+
+def _print_trust(scores: Mapping[str, Any]) -> None:
+    """Say how many rows are answered, how many of the answers are right, and how many rows are called foreign."""
+    decided, scope = scores["decide"], scores["out_of_scope"]
+    if decided is not None:
+        sys.stdout.write(f"  {shown('coverage', decided)}: the rows that are answered\n")
+        if decided["right"] is not None:
+            sys.stdout.write(f"  {shown('right', decided)}: the answers that are right\n")
+    if scope is not None and scope.get("sentence"):
+        sys.stdout.write(f"  {scope['sentence']}\n")
 
 
 def _print_table(name: str, rows: list[Mapping[str, Any]]) -> None:

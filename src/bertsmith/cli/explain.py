@@ -10,11 +10,10 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from bertsmith.cli.console import print_json
+from bertsmith.cli.loading import load_model
 
 if TYPE_CHECKING:
     from bertsmith.explaining.explanation import Explanation
-    from bertsmith.inference.predictor import Predictor
-    from bertsmith.recipe import Recipe
     from bertsmith.tasks import Answer
 
 
@@ -48,7 +47,7 @@ def explain(  # noqa: PLR0913 - one parameter a flag
     from bertsmith.recipe import Recipe
 
     settings = Recipe().changed({"device": device, "threads": threads}, shown=lambda name: f"--{name}")
-    predictor = _load(run, settings, rung)
+    predictor = load_model(run, settings, what="explaining", rung=rung)
     explanation = explain_text(predictor, text, pair=text_pair, label=label, method=method)
     answer = predictor.predict(*([each] for each in explanation.texts))[0]
     if html is not None:
@@ -82,21 +81,3 @@ def _show(explanation: Explanation, answer: Answer) -> None:
         console.print(f"  {line}")
     console.print()
     console.print(explanation.sentence)
-
-
-def _load(run: Path, settings: Recipe, rung: str) -> Predictor:
-    from bertsmith import threads
-    from bertsmith.encoders import require
-    from bertsmith.run_folder import open_run
-
-    if not (run / "bertsmith.json").is_file():
-        open_run(run)
-    require("torch", what="explaining", extra="train")
-    number = threads.resolve(settings.run.threads)
-    threads.limit_libraries(number)
-    import torch
-
-    from bertsmith.api import load
-
-    torch.set_num_threads(number)
-    return load(run, device=settings.run.device, rung=rung)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from bertsmith.cli.console import listener, print_json
+from bertsmith.cli.loading import load_model
 from bertsmith.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def predict(  # noqa: PLR0913 - one parameter a flag
         {"text": text, "encoding": encoding, "device": device, "threads": threads}, shown=lambda name: f"--{name}"
     )
     show = _Show(as_json=json, scores=scores)
-    load = partial(_load, run, settings, rung)
+    load = partial(load_model, run, settings, what="predicting", rung=rung)
     if in_ == "-":
         in_, texts = None, ("-", *texts)
     if in_ is None:
@@ -162,24 +163,6 @@ def _listed(names: list[str]) -> str:
     """
     quoted = [f"'{name}'" for name in names]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
-
-
-def _load(run: Path, settings: Recipe, rung: str) -> Predictor:
-    from bertsmith import threads
-    from bertsmith.encoders import require
-    from bertsmith.run_folder import open_run
-
-    if not (run / "bertsmith.json").is_file():
-        open_run(run)
-    require("torch", what="predicting", extra="train")
-    number = threads.resolve(settings.run.threads)
-    threads.limit_libraries(number)
-    import torch
-
-    from bertsmith.api import load
-
-    torch.set_num_threads(number)
-    return load(run, device=settings.run.device, rung=rung)
 
 
 def _read_texts(texts: tuple[str, ...]) -> Iterator[str]:

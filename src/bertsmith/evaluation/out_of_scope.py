@@ -63,8 +63,8 @@ class ScopeFigures:
             if self.alarms_wanted is None:
                 return "text from elsewhere is not told."
             return (
-                f"text from elsewhere is not told: {self.validation.rows:,} validation rows are too few to be wrong about "
-                f"{self.alarms_wanted:.3g} of your own rows at most."
+                f"text from elsewhere is not told: {self.validation.rows:,} validation rows are too few to be wrong "
+                f"about {self.alarms_wanted:.3g} of your own rows at most."
             )
         if self.test.share is None:
             return ""

@@ -21,7 +21,7 @@ from bertsmith.listener import Listener
 from bertsmith.recipe import Read
 from bertsmith.scoring.answers import AnswerColumns
 from bertsmith.scoring.writers import open_writer
-from bertsmith.tasks import Answer
+from bertsmith.tasks import Answer, Rows
 
 ROWS = 4096
 """Rows that are answered together: enough to sort by length, little memory."""
@@ -38,10 +38,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class Answered:
-    """Some rows of a file, their texts as they were read, their answers, and how many texts were cut."""
+    """Some rows of a file, as they were read and as the model read them, their answers, and how many texts were cut."""
 
     batch: pa.RecordBatch
     texts: pa.ChunkedArray
+    rows: Rows
     answers: Sequence[Answer]
     cut: int
 
@@ -112,7 +113,7 @@ def _answered(predictor: Predictor, batch: pa.RecordBatch, columns: Columns, *, 
     pairs, words = (read.column(name) if name in read.column_names else None for name in ("text_pair", "words"))
     rows = predictor.rows(read.column("text"), pairs, words=words)
     cut = int((rows.encoded.tokens_cut > 0).sum())
-    return Answered(batch, read.column("text"), predictor.answer(rows), cut)
+    return Answered(batch, read.column("text"), rows, predictor.answer(rows), cut)
 
 
 def _columns(table: pa.Table, settings: Read, source: str, predictor: Predictor) -> Columns:
