@@ -300,6 +300,7 @@ def test_spans_are_documented():
         (("findings.json and check --json",), "findings.py", "as_json"),
         (("findings.json and check --json",), "cli/check.py", "check"),
         (("evaluate --json",), "rescore.py", "evaluate"),
+        (("evaluate --json",), "evaluation/acceptance.py", "on_test"),
         (("compare --json",), "evaluation/run_comparison.py", "as_json"),
         (("explain --json",), "explaining/explanation.py", "as_json"),
         (("drift --json",), "cli/drift.py", "drift"),

@@ -155,6 +155,11 @@ _DEFINED: Mapping[str, str] = {
     "out_of_scope.foreign.rows": "Test rows that are labelled out of scope.",
     "out_of_scope.foreign.auroc": "Probability that a foreign row has a higher score than a row in scope.",
     "out_of_scope.foreign.recall": "Share of the foreign rows that are called foreign.",
+    **{
+        f"out_of_scope.{part}_{end}": f"{where} end of the 95 % interval of {part.replace('.', ' ')}."
+        for part in ("validation.alarms", "test.alarms", "foreign.auroc", "foreign.recall")
+        for end, where in (("low", "Lower"), ("high", "Upper"))
+    },
     **_under("errors.worst", _ROW),
     "errors.worst.loss": "Loss of the row: minus the natural logarithm of the gold label's probability.",
     "errors.worst.words": "First and last character of a word, and how much it speaks for the answer.",

