@@ -37,6 +37,7 @@ _STAGES = {
     "split": "How the rows are shared out",
     "text": "How text becomes tokens",
     "fit": "How the encoder is fine-tuned",
+    "decide": "When an answer is given, and when it is UNKNOWN",
     "run": "What holds for the whole run",
 }
 
