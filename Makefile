@@ -25,7 +25,7 @@ demo: $(READY)  ## train on examples/reviews.csv, evaluate, predict: under three
 	@echo "The run lies in runs/reviews: the model in runs/reviews/model, the scores in runs/reviews/scores.json."
 
 test: $(READY)  ## the suite, under twelve minutes on two cores; no network, no data sets
-	$(BIN)/python -m pytest -m "not slow and not shared_data"
+	$(BIN)/python -m pytest -m "not slow and not shared_data" -n 2 --dist worksteal
 
 test-full: $(READY)  ## the slow tests and those that need the real data sets (BERTSMITH_DATA)
 	$(BIN)/python -m pytest -m "slow or shared_data"

@@ -231,7 +231,7 @@ CASES: list[tuple[str, int, str, str]] = [
     ("predict run --device tpu text", 2, "'--device' must be auto, cpu, mps, cuda or cuda:N. Got 'tpu' instead.", ""),
     ("predict run --text-pair b -- a", 2, "this model was trained on single texts, so there are no pairs.", ""),
     ("predikt run", 2,
-     'Unknown command "predikt". Did you mean "predict"? Available commands: check, train, tune, evaluate, predict, adapt, fill, models.',
+     'Unknown command "predikt". Did you mean "predict"? Available commands: check, train, tune, evaluate, compare, predict, explain, drift, ...',
      f"`bertsmith --help` {HELP}"),
 ]  # fmt: skip
 

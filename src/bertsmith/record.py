@@ -159,6 +159,8 @@ def _answer_columns(task: Task, answers: Sequence[Answer]) -> dict[str, pa.Array
     scored = [list(each["scores"].values()) for each in found if isinstance(each.get("scores"), Mapping)]
     if scored and len(scored) == len(found) and all(isinstance(score, float) for score in scored[0]):
         columns["scores"] = pa.array(scored, pa.list_(pa.float64()))
+    if found and all("out_of_scope" in each for each in found):
+        columns["out_of_scope"] = pa.array([each["out_of_scope"] for each in found], pa.float64())
     return columns
 
 

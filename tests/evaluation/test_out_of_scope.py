@@ -91,7 +91,7 @@ def test_too_few_rows_are_named():
     """It says that the validation rows are too few for the share of alarms that was asked for."""
     found = measure_scope(BLANK, validation=np.zeros(70), test=np.zeros(3), alarms=0.01)
     assert found.sentence == (
-        "text from elsewhere is not told: 70 validation rows are too few to be wrong about 0.01 of your own rows at most."
+        "text from elsewhere is not told: 70 validation rows are too few to be wrong about at most 1 % of your own rows."
     )
 
 

@@ -3,7 +3,7 @@
     python -m tests.training.killed_fits FOLDER ENCODER
 
 Trains once undisturbed in FOLDER/whole, then again and again in FOLDER/killed, where each beginning is killed by SIGKILL
-at another moment: after so many seconds, or at the n-th time that a file is synced (inside a save). Prints a JSON line:
+at another moment: some moments after the n-th backward pass, or at the n-th time that a file is synced (inside a save). Prints a JSON line:
 how often it was killed, how often inside a save, and whether it came to its end.
 """
 
@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,21 @@ def killed_at_sync(number: int, work: Callable[[], None]) -> None:
     work()
 
 
+def killed_after(passes: int, delay: float, work: Callable[[], None]) -> None:
+    """Do the work, and die some moments after the n-th backward pass: in a pass, a step, a validation or a save."""
+    whole = torch.Tensor.backward
+    left = [passes]
+
+    def backward(*arguments: object, **named: object) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        whole(*arguments, **named)
+
+    torch.Tensor.backward = backward
+    work()
+
+
 def main() -> None:
     """Train undisturbed, then be killed, then compare elsewhere."""
     folder, encoder = Path(sys.argv[1]), Path(sys.argv[2])
@@ -95,9 +111,8 @@ def main() -> None:
             syncs = chance.randrange(12, 60)
             child = in_child(lambda: killed_at_sync(syncs, lambda: train(folder / "killed", encoder)))  # noqa: B023
         else:
-            child = in_child(lambda: train(folder / "killed", encoder))
-            time.sleep(chance.uniform(0.1, 0.5) * duration / 2)
-            os.kill(child, signal.SIGKILL)
+            passes, delay = chance.randrange(1, 4), chance.uniform(0, 0.05)
+            child = in_child(lambda: killed_after(passes, delay, lambda: train(folder / "killed", encoder)))  # noqa: B023
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             killed += 1

@@ -64,7 +64,7 @@ class ScopeFigures:
                 return "text from elsewhere is not told."
             return (
                 f"text from elsewhere is not told: {self.validation.rows:,} validation rows are too few to be wrong "
-                f"about {self.alarms_wanted:.3g} of your own rows at most."
+                f"about at most {100 * self.alarms_wanted:.3g} % of your own rows."
             )
         if self.test.share is None:
             return ""

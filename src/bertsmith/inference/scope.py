@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bertsmith.atomic import replacing
+from bertsmith.atomic import replacing, umask
 from bertsmith.errors import BundleError
 from bertsmith.inference.torch_engine import HeadPass
 
@@ -163,6 +163,8 @@ class Scope:
         }
         with replacing(folder / FILE) as temporary:
             save_file(arrays, temporary, metadata={"bertsmith": json.dumps(numbers)})
+            # safetensors makes files that only their owner reads; whoever serves the model must be able to.
+            temporary.chmod(0o666 & ~umask())
 
     @classmethod
     def load(cls, folder: Path) -> Scope | None:

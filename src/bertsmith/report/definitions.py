@@ -173,7 +173,7 @@ _DEFINED: Mapping[str, str] = {
     "slices.low": "Lower end of the 95 % interval of the difference.",
     "slices.high": "Upper end of the 95 % interval of the difference.",
     "slices.p": "Probability of such a difference by chance, corrected for all slices that were looked at.",
-    "suspects.rows": "Training rows whose labels were looked at.",
+    "suspects.rows": "Rows whose labels were looked at.",
     "suspects.flagged": "Rows whose label is probably wrong.",
     **_under("suspects.worst", _ROW),
     "suspects.worst.quality": "How well the label agrees with models that did not see the row; 0 is worst, 1 is best.",
