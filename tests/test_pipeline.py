@@ -395,7 +395,7 @@ def test_evaluate_on_a_file_is_scikit_learns_accuracy(run, tmp_path, capsys):
     assert found["test"]["macro_f1"]["value"] == pytest.approx(f1_score(gold, answers, average="macro"))
     assert 0.5 < accuracy_score(gold, answers) < 1
     given = [each for each in bertsmith.load(run.path).predict([text for text, _ in rows]) if not each.unknown]
-    assert found["decide"]["coverage"]["value"] == pytest.approx(len(given) / 60)
+    assert found["decide"]["test"]["coverage"]["value"] == pytest.approx(len(given) / 60)
     assert found["out_of_scope"]["test"]["rows"] == 60
 
 
@@ -404,7 +404,7 @@ def test_evaluate_shows_the_runs_own_scores(run, capsys):
     found = json.loads(say(capsys, "evaluate", run.path, "--json").out)
     assert found == {
         "task": "single-label", "labels": run.scores["labels"], "test": run.scores["test"],
-        "source": f"test rows of {run.path}", "decide": run.scores["decide"]["test"],
+        "source": f"test rows of {run.path}", "decide": {"test": run.scores["decide"]["test"]},
         "out_of_scope": run.scores["out_of_scope"],
     }  # fmt: skip
     told = say(capsys, "evaluate", run.path)

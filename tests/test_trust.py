@@ -82,8 +82,9 @@ def test_rows_labelled_as_foreign_are_no_class_and_set_the_threshold(tiny_encode
     assert run.scores["labels"] == ["negative", "neutral", "positive"]
     assert run.scores["data"]["rows"] == 400
     scope = run.scores["out_of_scope"]
-    assert (scope["chosen_from"], scope["foreign"]["rows"]) == ("labelled", 20)
-    assert scope["foreign"]["recall"] > 0.8
+    assert (scope["chosen_from"], scope["foreign"]["rows"]) == ("labelled", 4)
+    assert scope["foreign"]["recall"] >= 0.75
+    assert scope["foreign"]["answered"] == pytest.approx(1 - scope["foreign"]["recall"])
     predictor = bertsmith.load(run.path, device="cpu")
     answers = predictor.predict(FOREIGN[:8])
     assert [each.unknown for each in answers] == [each.foreign for each in answers]
@@ -114,6 +115,14 @@ def test_seeds_tell_what_chance_does(tiny_encoder, tmp_path):
     assert one.scores["seeds"] is None
     weights = [(each.path / "model" / "model.safetensors").read_bytes() for each in (many, one)]
     assert weights[0] == weights[1]
+
+
+def test_seeds_without_test_rows_are_refused_at_once(tiny_encoder, tmp_path):
+    """Where nothing could tell the models apart, nothing is trained."""
+    with pytest.raises(RecipeError) as caught:
+        trained(tmp_path, tiny_encoder, toy_rows(60), seeds=2, shares="80/10/10/0")
+    assert str(caught.value).startswith("'seeds' is 2, but there are no test rows that could tell the models apart.")
+    assert not (tmp_path / "run").exists()
 
 
 def test_suspects_are_mended_with_relabel(tiny_encoder, tmp_path):

@@ -103,14 +103,14 @@ def suspects_among(features: Mapping[str, Featured], *, seed: int, texts: bool) 
 def marked_words(errors: Mapping[str, Any], predictor: Predictor) -> None:
     """Mark, in place, the words that carried the worst answers: `words` of the first rows of `worst`.
 
-    Nothing is marked where texts are not kept, answers are no labels, the package is missing, or the encoder is of a
-    family whose words cannot be told.
+    Nothing is marked where texts are not kept, answers are no labels, the package is missing, the encoder is of a
+    family whose words cannot be told, or torch cannot do it, as when memory runs out: the training is done by then.
     """
     if not predictor.has_scores or importlib.util.find_spec("captum") is None:
         return
     for each in errors["worst"][:MARKED]:
         if "text" in each and isinstance(each["guess"], str):
-            with contextlib.suppress(BertsmithError):
+            with contextlib.suppress(BertsmithError, RuntimeError):
                 found = explain(predictor, each["text"], pair=each.get("text_pair"), label=each["guess"])
                 each["words"] = found.spans()
 

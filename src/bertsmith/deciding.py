@@ -15,7 +15,8 @@ import numpy as np
 
 from bertsmith.evaluation.accept_rule import parse
 from bertsmith.evaluation.acceptance import Accepted, Confidence, choose
-from bertsmith.evaluation.out_of_scope import ScopeFigures, measure_scope
+from bertsmith.evaluation.intervals import wilson
+from bertsmith.evaluation.out_of_scope import ScopeFigures, measure_scope, named
 from bertsmith.inference.predictor import Done, Given, Predictor
 from bertsmith.inference.scope import Scope, draw_rows
 from bertsmith.inference.torch_engine import logits_and_inputs
@@ -25,12 +26,26 @@ from bertsmith.tasks import Answer, Rows
 Array = np.ndarray[Any, Any]
 
 
+MEASURED = 1000
+"""Validation rows from which the units of the scope's score are taken."""
+
+
 @dataclass(frozen=True)
 class Foreign:
-    """Rows that belong to none of the labels: those that set the threshold, and those that measure it."""
+    """Rows that belong to none of the labels, shared out as the others are (`data.foreign.Shares`)."""
 
     sets: Rows
-    measures: Rows
+    calibration: Rows
+    test: Rows
+
+
+@dataclass(frozen=True)
+class _Far:
+    """What the model gave for rows that belong to none of the labels."""
+
+    sets: Given
+    calibration: Given
+    test: Given
 
 
 @dataclass(frozen=True)
@@ -42,12 +57,14 @@ class Decided:
         given: Side → what the model gave for its rows.
         accepted: From which score on answers are given; None where answers are not single labels.
         scope: How far the scope tells text from elsewhere; None without one.
+        foreign: The answers that would be given to test rows with none of the labels; None without such rows.
     """
 
     predictor: Predictor
     given: Mapping[str, Given]
     accepted: Accepted | None
     scope: ScopeFigures | None
+    foreign: Confidence | None = None
 
     def answers(self, sides: Mapping[str, Rows]) -> dict[str, list[Answer]]:
         """Give the answers to every side that was asked."""
@@ -57,14 +74,26 @@ class Decided:
         """Return `decide` of scores.json, measured on test rows."""
         if self.accepted is None:
             return None
-        return self.accepted.as_json(_confidence(self.predictor, test, self.given["test"]))
+        found = _confidence(self.predictor, test, self.given["test"])
+        return self.accepted.as_json(found if self.foreign is None else found.beside(self.foreign))
+
+    def out_of_scope(self) -> dict[str, Any] | None:
+        """Return `out_of_scope` of scores.json; of foreign test rows also how many get an answer after all."""
+        if self.scope is None:
+            return None
+        found = self.scope.as_json()
+        if found["foreign"] is not None and self.foreign is not None and self.accepted is not None:
+            answered = wilson(int(self.accepted.given(self.foreign).sum()), self.foreign.total)
+            found["foreign"] |= named("answered", answered)
+        return found
 
 
-def decide(
+def decide(  # noqa: PLR0913 - a stage: model, rows, what is known of them, settings
     predictor: Predictor,
     sides: Mapping[str, Rows],
     foreign: Foreign | None,
     *,
+    together: Mapping[str, Array],
     settings: Decide,
     seed: int,
     done: Done | None = None,
@@ -76,28 +105,54 @@ def decide(
         sides: `train`, `validation`, `calibration` and `test`; others than train may be empty, and test rows
             decide nothing.
         foreign: Rows that belong to none of the labels, where the user has some.
+        together: Side → number of the group that each row belongs to, `(rows,)`: rows of one group (near copies,
+            equal values of the `group` column) are no independent rows, so one of each counts for the promise.
         settings: `[decide]` of the recipe.
         seed: Draws training rows for the scope where there are very many.
-        done: Told how many windows each batch had.
+        done: Told how many windows each batch had, of all sides but `train`.
     """
     asked = [side for side in sides if side != "train"]
     if not predictor.task.confident:
         given = {side: predictor.ask(sides[side], done=done) for side in asked}
         tuned = _tuned(predictor, sides["calibration"], given["calibration"])
         return Decided(predictor.deciding(tuned), given, None, None)
+    far = None
     if settings.scope != "off" and len(sides["train"]):
-        predictor = predictor.within(_surround(predictor, sides, seed=seed, done=done))
+        predictor = predictor.within(_surround(predictor, sides, seed=seed))
     given = {side: predictor.ask(sides[side], done=done) for side in asked}
-    predictor, scope = _with_threshold(predictor, given, foreign, settings=settings)
+    if foreign is not None:
+        far = _Far(*(predictor.ask(rows) for rows in (foreign.sets, foreign.calibration, foreign.test)))
+    kept = {side: one_a_group(together[side], seed=seed) for side in ("validation", "calibration")}
+    predictor, scope = _with_threshold(predictor, given, far, kept["validation"], settings=settings)
+    sure = {side: _confidence(predictor, sides[side], given[side], kept=kept[side]) for side in kept}
+    strange = None
+    if foreign is not None and far is not None:
+        calibration = _confidence(predictor, foreign.calibration, far.calibration)
+        # As many of those that set the threshold as calibration has in proportion: they only plan.
+        share = calibration.total / max(1, sure["calibration"].total) * sure["validation"].total
+        some = np.random.default_rng(seed).permutation(len(foreign.sets))[: round(share)]
+        sure["validation"] = sure["validation"].beside(_confidence(predictor, foreign.sets, far.sets, kept=some))
+        sure["calibration"] = sure["calibration"].beside(calibration)
+        strange = _confidence(predictor, foreign.test, far.test)
     accepted = choose(
         parse(settings.accept),
         delta=settings.delta,
-        validation=_confidence(predictor, sides["validation"], given["validation"]),
-        calibration=_confidence(predictor, sides["calibration"], given["calibration"]),
+        validation=sure["validation"],
+        calibration=sure["calibration"],
         by_label=settings.by_label,
     )
     decision = {**predictor.info.decision, **accepted.as_decision()}
-    return Decided(predictor.deciding(decision), given, accepted, scope)
+    return Decided(predictor.deciding(decision), given, accepted, scope, strange)
+
+
+def one_a_group(groups: Array, *, seed: int) -> Array:
+    """Draw one row of each group, ascending positions.
+
+    The binomial test of a promise counts independent rows: with groups of ten alike rows it would break a 5 %
+    promise in a fifth of the trainings.
+    """
+    order = np.random.default_rng(seed).permutation(len(groups))
+    return np.sort(order[np.unique(groups[order], return_index=True)[1]])
 
 
 def acceptance_of(predictor: Predictor, rows: Rows, given: Given) -> dict[str, Any] | None:
@@ -134,60 +189,52 @@ def _tuned(predictor: Predictor, rows: Rows, given: Given) -> dict[str, Any]:
     return predictor.task.decide(rows, given.probabilities) if len(rows) else {}
 
 
-def _surround(predictor: Predictor, sides: Mapping[str, Rows], *, seed: int, done: Done | None) -> Scope:
+def _surround(predictor: Predictor, sides: Mapping[str, Rows], *, seed: int) -> Scope:
     """Draw the scope around training rows, in the units of validation rows; its threshold is still to be chosen."""
     train, validation = sides["train"], sides["validation"]
     drawn = draw_rows(train.targets, seed=seed)
     rows = train if len(drawn) == len(train) else train.take(drawn)
-    learned = logits_and_inputs(predictor.model, rows.encoded, done=done)
-    return Scope.fit(learned, rows.targets, logits_and_inputs(predictor.model, validation.encoded))
+    learned = logits_and_inputs(predictor.model, rows.encoded)
+    # A thousand rows tell the mean and the spread of a score well enough.
+    places = np.linspace(0, len(validation) - 1, min(len(validation), MEASURED)).round().astype(np.int64)
+    some = validation.encoded.take(places)
+    return Scope.fit(learned, rows.targets, logits_and_inputs(predictor.model, some))
 
 
 def _with_threshold(
-    predictor: Predictor, given: Mapping[str, Given], foreign: Foreign | None, *, settings: Decide
+    predictor: Predictor, given: Mapping[str, Given], far: _Far | None, independent: Array, *, settings: Decide
 ) -> tuple[Predictor, ScopeFigures | None]:
-    """Choose from which score on text is foreign, and measure it."""
+    """Choose from which score on text is foreign, on independent validation rows, and measure it."""
     if predictor.scope is None:
         return predictor, None
-    far = None
-    if foreign is not None:
-        far = _foreignness(predictor, foreign.sets), _foreignness(predictor, foreign.measures)
-    scope = _bounded(predictor.scope, given["validation"], far, alarms=settings.scope_alarms)
-    figures = _figures(scope, given, far, alarms=settings.scope_alarms)
+    own = _or_none(given["validation"].foreignness)
+    scope = _bounded(predictor.scope, own[independent], far, alarms=settings.scope_alarms)
+    figures = measure_scope(
+        scope,
+        validation=own,
+        test=_or_none(given["test"].foreignness),
+        foreign=None if far is None else _or_none(far.test.foreignness),
+        alarms=settings.scope_alarms,
+    )
     return predictor.within(scope).deciding({"scope": settings.scope}), figures
 
 
-def _bounded(scope: Scope, validation: Given, far: tuple[Array, Array] | None, *, alarms: float) -> Scope:
+def _bounded(scope: Scope, own: Array, far: _Far | None, *, alarms: float) -> Scope:
     """Choose the threshold: from rows labelled as foreign where there are some, else from the user's own."""
-    own = _or_none(validation.foreignness)
-    found = scope if far is None else scope.separating(own, far[0])
+    found = scope if far is None else scope.separating(own, _or_none(far.sets.foreignness))
     return found if found.chosen_from else scope.allowing(own, alarms=alarms)
 
 
-def _foreignness(predictor: Predictor, rows: Rows) -> Array:
-    return _or_none(predictor.ask(rows).foreignness)
-
-
-def _confidence(predictor: Predictor, rows: Rows, given: Given) -> Confidence:
-    """Say how sure the model is of rows that it does not refuse as foreign."""
-    foreign = None
-    if (
-        predictor.scope is not None
-        and given.foreignness is not None
-        and predictor.info.decision.get("scope") == "refuse"
-    ):
+def _confidence(predictor: Predictor, rows: Rows, given: Given, *, kept: Array | None = None) -> Confidence:
+    """Say how sure the model is of rows (of those in `kept`, where given) that it does not refuse as foreign."""
+    probabilities, foreign = given.probabilities, None
+    refuse = predictor.info.decision.get("scope") == "refuse"
+    if predictor.scope is not None and given.foreignness is not None and refuse:
         foreign = predictor.scope.is_foreign(given.foreignness)
-    return Confidence.of(predictor.task, rows, given.probabilities, foreign=foreign)
-
-
-def _figures(
-    scope: Scope, given: Mapping[str, Given], far: tuple[Array, Array] | None, *, alarms: float
-) -> ScopeFigures:
-    """Measure the scope on the user's own rows, and on the foreign ones that had no part in its threshold."""
-    validation, test = (_or_none(given[side].foreignness) for side in ("validation", "test"))
-    return measure_scope(
-        scope, validation=validation, test=test, foreign=None if far is None else far[1], alarms=alarms
-    )
+    if kept is not None:
+        rows, probabilities = rows.take(kept), probabilities[kept]
+        foreign = None if foreign is None else foreign[kept]
+    return Confidence.of(predictor.task, rows, probabilities, foreign=foreign)
 
 
 def _or_none(scores: Array | None) -> Array:

@@ -5,7 +5,8 @@ All ranks of a training walk through `learn` and `other_seeds` side by side; onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from bertsmith import ranks
 from bertsmith.atomic import write_json
+from bertsmith.errors import StoppedError
 from bertsmith.evaluation.ladder import judge
 from bertsmith.inference.torch_engine import logits
 from bertsmith.listener import Listener
@@ -81,17 +83,28 @@ def other_seeds(
         Seed → metric → value on the test rows, without the first seed; empty in other ranks than the first.
     """
     found = {}
-    for seed in range(recipe.run.seed + 1, recipe.run.seed + recipe.run.seeds):
+    for seed in ((recipe.run.seed + more) % 2**32 for more in range(1, recipe.run.seeds)):
         place = RunFolder(run.scratch / f"seed-{seed}")
         kept = place.path / "metrics.json"
         if not ranks.agree(kept.is_file()):
             listener.tell("", f"once more with seed {seed}")
-            metrics = _with_seed(prepared, sides, recipe=recipe.changed({"seed": seed}), run=place, listener=listener)
+            with _going_on_with(run):
+                again = recipe.changed({"seed": seed})
+                metrics = _with_seed(prepared, sides, recipe=again, run=place, listener=listener)
             if ranks.is_first():
                 write_json(kept, metrics)
         if ranks.is_first():
             found[seed] = place.read_json(kept)
     return found
+
+
+@contextlib.contextmanager
+def _going_on_with(run: RunFolder) -> Iterator[None]:
+    """Name the run where a training of another seed is stopped: its own folder lies inside, and cannot go on alone."""
+    try:
+        yield
+    except StoppedError as error:
+        raise StoppedError(error.message, tip=f"Go on with it: bertsmith train --resume {run.path}") from error
 
 
 def compared_metrics(prepared: Prepared, test: Mapping[str, Any] | None) -> dict[str, float]:

@@ -8,6 +8,8 @@ them, and says a line about each (`telling.py` words the lines, `record.py` writ
 
 from __future__ import annotations
 
+import json
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +20,15 @@ import numpy as np
 
 from bertsmith import bundle, encoders, ranks, record, run_folder, telling
 from bertsmith.assessing import Tested, assess, marked_words, suspects_among
+from bertsmith.atomic import write_text
 from bertsmith.baselines import Rung, Side, climb, save_rungs
 from bertsmith.bundle import BundleInfo
 from bertsmith.clock import Clock
 from bertsmith.data.files import require_there
-from bertsmith.data.foreign import halves
+from bertsmith.data.foreign import share_out
 from bertsmith.deciding import Decided, Foreign, decide
 from bertsmith.drift.reference import Reference
+from bertsmith.errors import RecipeError
 from bertsmith.evaluation import accept_rule
 from bertsmith.evaluation.calibration import fit_temperature
 from bertsmith.evaluation.ladder import against_ladder, judge, ladder_summary, verdict
@@ -51,6 +55,7 @@ from bertsmith.prepare import (
 )
 from bertsmith.recipe import Recipe
 from bertsmith.report.definitions import definitions
+from bertsmith.report.html import render
 from bertsmith.report.lengths import length_figures
 from bertsmith.report.model_card import model_card
 from bertsmith.run_folder import RunFolder
@@ -101,6 +106,7 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     pick_device(recipe.run.device)
     prepared = prepare(data, recipe=recipe, listener=listener, clock=clock, strict=True)
     prepared.findings.refuse_errors(prepared.examples.source)
+    _check_seeds(prepared, recipe)
     recipe = ranks.agree(resolved(recipe, prepared, data))
     model = build_model(prepared, recipe)
     _check_strategy(model, prepared, recipe)
@@ -151,6 +157,7 @@ class _Made:
     features: Mapping[str, Featured]
     rungs: Sequence[Rung]
     told: Sequence[dict[str, Any] | None]
+    others: Mapping[int, dict[str, float]] | None
 
 
 def _train(  # noqa: PLR0913 - the second third of the page
@@ -192,13 +199,18 @@ def _train(  # noqa: PLR0913 - the second third of the page
         fitted = learn(model, prepared, sides, features, recipe=recipe, run=run, listener=listener)
         parameters = count_parameters(model, len(labels))
         telling.fit(listener, fitted, recipe)
+    others = None
+    if ranks.count() > 1:
+        # The other ranks are here and would wait for all that follows.
+        with clock.stage("seeds"):
+            others = other_seeds(prepared, sides, recipe=recipe, run=run, listener=listener)
     with clock.stage("calibrate"):
         temperature = _calibrate(model, task, sides["validation"])
     with clock.stage("bundle"):
         info = _info(prepared, recipe, fingerprint)
         tokenizer = prepared.known_encoder.transformers_tokenizer()
         bundle.save(run.model, model, tokenizer, info=info, inputs=known_inputs(model))
-    made = _Made(fitted, parameters, temperature, features, rungs, told)
+    made = _Made(fitted, parameters, temperature, features, rungs, told, others)
     return _account(prepared, recipe, run, sides, made, listener=listener, clock=clock, long=long)
 
 
@@ -228,12 +240,10 @@ def _account(  # noqa: PLR0913 - the last third of the page
         marked_words(assessed["errors"], decided.predictor)
         assessed |= {
             "decide": decided.acceptance(test),
-            "out_of_scope": None if decided.scope is None else decided.scope.as_json(),
+            "out_of_scope": decided.out_of_scope(),
         }
         assessed["suspects"] = _suspects(made.features, recipe, run, listener, clock)
         telling.trust(listener, assessed)
-    with clock.stage("seeds"):
-        assessed["seeds"] = _seeds(prepared, sides, scored, recipe=recipe, run=run, listener=listener)
     record.write_predictions(run, task, sides, answers, texts=recipe.run.texts)
     found = {
         **_model_summary(prepared, recipe, made.parameters, trained=made.fitted.trained_parameters),
@@ -243,17 +253,40 @@ def _account(  # noqa: PLR0913 - the last third of the page
         "baselines": ladder_summary(task, made.rungs, made.told, versus),
         "verdict": verdict(versus),
         **assessed,
+        "seeds": None,
         "lengths": _lengths(prepared, sides["train"]),
         "long": long,
         "training": made.fitted.as_json(),
         "seconds": clock.as_json(),
     }
-    scores = record.write_scores(run, {**found, "definitions": definitions(found)})
-    bundle.write_card(run.model, model_card(info, task, scores))
-    record.write_report(run, scores)
+    scores = _publish(run, info, task, found)
+    if recipe.run.seeds > 1:
+        # The model is done; that its seeds take long must not keep it waiting.
+        with clock.stage("seeds"):
+            found["seeds"] = _seeds(prepared, sides, scored, made.others, recipe=recipe, run=run, listener=listener)
+        scores = _publish(run, info, task, {**found, "seconds": clock.as_json()})
     run.finish()
     telling.done(listener, run, scores)
     return Trained(run, scores)
+
+
+def _publish(run: RunFolder, info: BundleInfo, task: Task, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Write scores.json, the model card and the report."""
+    scores = record.write_scores(run, {**found, "definitions": definitions(found)})
+    bundle.write_card(run.model, model_card(info, task, scores))
+    write_text(run.report, _report(run, scores))
+    return scores
+
+
+def _report(run: RunFolder, scores: Mapping[str, Any]) -> str:
+    """Render report.html from what the run has written."""
+    return render(
+        scores,
+        history=[json.loads(line) for line in run.history.read_text(encoding="utf-8").splitlines()],
+        findings=run.read_json(run.findings)["findings"],
+        recipe=run.recipe.read_text(encoding="utf-8"),
+        environment={"machine": f"{platform.system()} {platform.machine()}", **record.versions()},
+    )
 
 
 def _train_beside(prepared: Prepared, recipe: Recipe, model: PreTrainedModel, run: RunFolder) -> None:
@@ -284,6 +317,15 @@ def _require_chosen(recipe: Recipe) -> None:
     if recipe.fit.adapt:
         require_there(Path(recipe.fit.adapt))
     accept_rule.parse(recipe.decide.accept)
+
+
+def _check_seeds(prepared: Prepared, recipe: Recipe) -> None:
+    """Refuse to train again and again where nothing could be told of it."""
+    if recipe.run.seeds > 1 and not len(prepared.splits.sides["test"]):
+        raise RecipeError(
+            f"'seeds' is {recipe.run.seeds}, but there are no test rows that could tell the models apart.",
+            tip="Leave some with --shares, give a --test file, or train with one seed.",
+        )
 
 
 def _check_strategy(model: PreTrainedModel, prepared: Prepared, recipe: Recipe) -> None:
@@ -325,18 +367,28 @@ def _decide(
     """Load the bundle as a user would, answer every row that was not learned from, and choose when it declines."""
     predictor = load(run.model, device=recipe.run.device)
     foreign = _foreign(prepared, recipe)
-    # The training rows draw the scope, so they are run through the model too.
-    with listener.work("decide", sum(len(rows.encoded.window_lengths) for rows in sides.values())) as progress:
-        return decide(predictor, sides, foreign, settings=recipe.decide, seed=recipe.run.seed, done=progress.advance)
+    asked = [rows for side, rows in sides.items() if side != "train"]
+    with listener.work("decide", sum(len(rows.encoded.window_lengths) for rows in asked)) as progress:
+        return decide(
+            predictor,
+            sides,
+            foreign,
+            together={side: prepared.splits.together[rows] for side, rows in prepared.splits.sides.items()},
+            settings=recipe.decide,
+            seed=recipe.run.seed,
+            done=progress.advance,
+        )
 
 
 def _foreign(prepared: Prepared, recipe: Recipe) -> Foreign | None:
-    """Encode the rows that belong to none of the labels."""
+    """Encode the rows that belong to none of the labels, and share them out."""
     if prepared.foreign is None:
         return None
-    predictor_rows = encode_unlabelled(prepared, recipe, prepared.foreign)
-    sets, measures = halves(prepared.foreign, seed=recipe.run.seed)
-    return Foreign(predictor_rows.take(sets), predictor_rows.take(measures))
+    given = np.array(prepared.examples.column("given").is_null().to_numpy())
+    own = {side: int(given[rows].sum()) for side, rows in prepared.splits.sides.items()}
+    shares = share_out(prepared.foreign, own, seed=recipe.run.seed)
+    parts = (prepared.foreign.take(rows) for rows in (shares.sets, shares.calibration, shares.test))
+    return Foreign(*(encode_unlabelled(prepared, recipe, part) for part in parts))
 
 
 def _complete(
@@ -363,19 +415,19 @@ def _suspects(
     return None if found is None else record.write_suspects(run, found)
 
 
-def _seeds(
+def _seeds(  # noqa: PLR0913 - what is known, and what every stage is told
     prepared: Prepared,
     sides: Mapping[str, Rows],
     test: Mapping[str, Any] | None,
+    others: Mapping[int, dict[str, float]] | None,
     *,
     recipe: Recipe,
     run: RunFolder,
     listener: Listener,
-) -> dict[str, Any] | None:
-    """Train for the other seeds too, and say how far their scores go apart."""
-    others = other_seeds(prepared, sides, recipe=recipe, run=run, listener=listener)
-    if test is None or not others:
-        return None
+) -> dict[str, Any]:
+    """Train for the other seeds too, where that is still to be done, and say how far their scores go apart."""
+    if others is None:
+        others = other_seeds(prepared, sides, recipe=recipe, run=run, listener=listener)
     found = spread({recipe.run.seed: compared_metrics(prepared, test), **others})
     listener.tell("seeds", found.sentence)
     return found.as_json()

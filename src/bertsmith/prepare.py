@@ -176,7 +176,7 @@ def encode_unlabelled(prepared: Prepared, recipe: Recipe, examples: Examples) ->
     """Turn rows into token ids whose labels are none of the model's."""
     pairs = examples.column("text_pair") if "text_pair" in examples else None
     encoded = token_encoder(prepared, recipe).encode(examples.column("text"), pairs)
-    return Rows(examples, encoded, np.zeros(len(examples)), np.ones(len(examples)), prepared.labels)
+    return Rows(examples, encoded, np.zeros(0), np.ones(len(examples)), prepared.labels)
 
 
 def token_encoder(prepared: Prepared, recipe: Recipe) -> TokenEncoder:

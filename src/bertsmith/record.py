@@ -21,7 +21,6 @@ from bertsmith.evaluation.suspects import Suspects
 from bertsmith.examples import Examples, LabelSet
 from bertsmith.findings import Findings
 from bertsmith.recipe import Recipe
-from bertsmith.report.html import render
 from bertsmith.run_folder import FORMAT, RunFolder
 from bertsmith.tasks import Answer, Rows, Task
 
@@ -176,19 +175,6 @@ def write_suspects(run: RunFolder, suspects: Suspects) -> dict[str, Any]:
     if len(suspects):
         suspects.write(run.suspects)
     return suspects.as_json(file=run.suspects.name)
-
-
-def write_report(run: RunFolder, scores: Mapping[str, Any]) -> None:
-    """Write report.html from what the run has written already."""
-    history = [json.loads(line) for line in run.history.read_text(encoding="utf-8").splitlines()]
-    page = render(
-        scores,
-        history=history,
-        findings=run.read_json(run.findings)["findings"],
-        recipe=run.recipe.read_text(encoding="utf-8"),
-        environment={"machine": f"{platform.system()} {platform.machine()}", **versions()},
-    )
-    write_text(run.report, page)
 
 
 def data_summary(examples: Examples, splits: Splits) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def evaluate(path: Path, data: Any = None, *, recipe: Recipe, listener: Listener
         listener: Warned when the rows are those that the run learned from.
 
     Returns:
-        `task`, `labels`, `source`, and as in scores.json `test`, `decide.test` (as `decide`: how many rows are
-        answered, and how many of the answers are right) and `out_of_scope` (how many rows are called foreign).
+        `task`, `labels`, `source`, and as in scores.json `test`, `decide.test` (how many rows are answered, and how
+        many of the answers are right) and `out_of_scope` (how many rows are called foreign).
 
     Raises:
         BertsmithError: There is no such run, or the rows cannot be read or have labels that it does not know.
@@ -48,7 +48,7 @@ def evaluate(path: Path, data: Any = None, *, recipe: Recipe, listener: Listener
         return {
             **{key: stored[key] for key in ("task", "labels", "test")},
             "source": f"test rows of {path}",
-            "decide": decided.get("test"),
+            "decide": {"test": decided["test"]} if decided else None,
             "out_of_scope": stored.get("out_of_scope"),
         }
     threads.limit_libraries(threads.resolve(recipe.run.threads))
@@ -75,7 +75,7 @@ def evaluate(path: Path, data: Any = None, *, recipe: Recipe, listener: Listener
         "labels": list(predictor.labels.names),
         "source": examples.source,
         "test": judge(task, rows, given.probabilities, predictor.info.decision, seed=recipe.run.seed),
-        "decide": acceptance_of(predictor, rows, given) if task.confident else None,
+        "decide": {"test": acceptance_of(predictor, rows, given)} if task.confident else None,
         "out_of_scope": scope_of(predictor, given, far),
     }
 

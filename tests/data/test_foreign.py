@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from bertsmith.data.foreign import halves, set_apart
+from bertsmith.data.foreign import set_apart, share_out
 from bertsmith.data.read import read
 from bertsmith.errors import DataError
 from bertsmith.recipe import Read
@@ -47,22 +48,36 @@ def test_rows_without_single_labels_have_nothing_to_set_apart():
     )
 
 
-def test_half_of_the_rows_set_the_threshold_and_the_other_half_measures_it():
-    """The halves hold every row once, and the same seed draws the same."""
-    _, foreign = set_apart(read([*ROWS, *((f"text {place}", "oos") for place in range(7))], Read()), "oos")
+def test_votes_of_annotators_cannot_set_a_row_apart():
+    """A label that only some annotators gave would stay a label of the model: that is refused, not half done."""
+    votes = {"text": ["a b", "c d", "e f"], "ann": ["oos", "x", "y"], "bo": ["oos", "x", "oos"], "cy": ["x", "x", "y"]}
+    with pytest.raises(DataError) as caught:
+        set_apart(read(votes, Read(annotators="ann,bo,cy")), "oos")
+    assert str(caught.value) == (
+        "data: 'out_of_scope_label' is for rows with one label each, and these have votes or shares of several.\n"
+        "  Leave it out; text from elsewhere is then told by your own rows alone."
+    )
+
+
+def test_rows_from_elsewhere_are_shared_out_as_the_others_are():
+    """Every row has one part, in proportion to the user's own; the same seed draws the same."""
+    _, foreign = set_apart(read([*ROWS, *((f"text {place}", "oos") for place in range(98))], Read()), "oos")
     assert foreign is not None
-    sets, measures = halves(foreign, seed=3)
-    assert sorted([*sets, *measures]) == list(range(9))
-    assert (len(sets), len(measures)) == (5, 4)
-    assert [each.tolist() for each in halves(foreign, seed=3)] == [sets.tolist(), measures.tolist()]
+    own = {"train": 70, "validation": 10, "calibration": 10, "test": 10}
+    found = share_out(foreign, own, seed=3)
+    parts = [found.sets, found.calibration, found.test]
+    assert sorted(np.concatenate(parts)) == list(range(100))
+    assert [len(each) for each in parts] == [80, 10, 10]
+    again = share_out(foreign, own, seed=3)
+    assert [each.tolist() for each in (again.sets, again.calibration, again.test)] == [each.tolist() for each in parts]
 
 
 def test_rows_of_a_given_test_file_only_measure(tmp_path):
-    """What the user gave as test rows never sets a threshold."""
+    """What the user gave as test rows never sets a threshold, and is all that measures."""
     test = tmp_path / "test.csv"
     test.write_text("text,label\nhow are you,oos\nclose my account,bank\n")
     _, foreign = set_apart(read(ROWS, Read(test=str(test))), "oos")
     assert foreign is not None
-    sets, measures = halves(foreign, seed=3)
-    assert [foreign.column("text").to_pylist()[place] for place in measures] == ["how are you"]
-    assert len(sets) == 2
+    found = share_out(foreign, {"train": 80, "validation": 10, "calibration": 10, "test": 0}, seed=3)
+    assert [foreign.column("text").to_pylist()[place] for place in found.test] == ["how are you"]
+    assert len(found.sets) + len(found.calibration) == 2

@@ -155,6 +155,30 @@ def test_only_single_labels_are_mended(examples, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "start", ["", " ", "\n", "\r\n", "\u3000", "\xa0", "\x1f", "\x00", "\ufeff", "\u200b", " ' \t"]
+)
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_blank_or_wide_sign_hides_a_formula(start, sign):
+    """What a spreadsheet passes over before a formula, or takes for its sign, is guarded too."""
+    cell = f"{start}{sign}cmd|'/c calc'!A1"
+    assert guarded(cell) == f"'{cell}"
+    assert unguarded(guarded(cell)) == cell
+
+
+@pytest.mark.parametrize("cell", ["good", "it's = to", "'tis", " a - b", "-1", "+2.5", "", "5 = 5", "\u2014 so"])
+def test_texts_and_numbers_stay_as_they_are(cell):
+    """Nothing is put before a cell that is no formula."""
+    assert guarded(cell) == cell == unguarded(cell)
+
+
+@given(st.text() | st.text(alphabet="'=+-@\t\r\n \u3000\ufeff\uff1d\uff0d1.ab", max_size=8))
+def test_every_text_comes_back_as_it_was(cell):
+    """Whatever a cell holds, it is read back unchanged, and guarding twice is undone twice."""
+    assert unguarded(guarded(cell)) == cell
+    assert unguarded(unguarded(guarded(guarded(cell)))) == cell
+
+
 @given(st.text(alphabet="='+-@\t\r\n1.ab", max_size=8))
 def test_every_cell_comes_back_as_it_was(cell):
     """What is guarded for a spreadsheet is read back unchanged, and no cell begins like a formula."""

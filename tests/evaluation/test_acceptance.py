@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -310,10 +311,22 @@ def test_labels_that_cannot_carry_it_are_refused() -> None:
     assert found.as_decision() == {"accept": {"by_label": found.by_label}}
     assert found.given(calibration).tolist() == (calibration.guess < 2).tolist()
     assert found.sentence.split("; ")[0].endswith("of each label that can carry it by itself")
-    assert "always refused, for want of rows or of right answers: c, d" in found.sentence
+    assert 'always refused, for want of rows or of right answers: "c", "d"' in found.sentence
     hopeless = some(500, right=0.5)
     nothing = choose(parse("95% right"), delta=0.05, validation=hopeless, calibration=hopeless, by_label=True)
     assert (nothing.by_label, nothing.guaranteed) == (None, False)
+
+
+@given(st.text())
+def test_names_of_labels_cannot_write_on_the_terminal(name: str) -> None:
+    """Whatever a label is called, the sentence is one line of printable ASCII, and the name can be read out of it."""
+    found = Accepted(parse("95% right"), 0.05, by_label={name: NEVER, "b": 0.0}, coverage=0.5, guaranteed=True)
+    assert found.sentence.isascii()
+    assert found.sentence.isprintable()
+    quoted = found.sentence.split("right answers: ")[1].removesuffix(
+        "; 50.0% of the calibration rows are answered, the others are UNKNOWN"
+    )
+    assert json.loads(quoted) == name
 
 
 def test_measured_on_test_rows() -> None:

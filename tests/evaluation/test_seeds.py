@@ -13,7 +13,7 @@ from scipy import stats
 from bertsmith.evaluation.seeds import SpreadOf, spread
 
 
-@given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
+@given(st.lists(st.floats(-100, 100), min_size=3, max_size=20))
 def test_the_interval_is_students(values: list[float]) -> None:
     """Mean, deviation and interval are those of scipy's t distribution."""
     found = SpreadOf.of(values)
@@ -32,16 +32,35 @@ def test_the_interval_holds_the_mean_of_all_seeds() -> None:
 
 def test_spread_as_json() -> None:
     """Seeds keep their order, metrics that one seed lacks are left out, and the first one is told."""
-    found = spread({7: {"accuracy": 0.8, "macro_f1": 0.7, "mcc": 0.1}, 3: {"accuracy": 0.9, "macro_f1": 0.7}})
-    accuracy = SpreadOf.of([0.8, 0.9])
+    scores = {"accuracy": 0.8, "macro_f1": 0.7}
+    found = spread({7: {**scores, "mcc": 0.1}, 3: {**scores, "accuracy": 0.9}, 5: {**scores, "accuracy": 0.85}})
+    accuracy = SpreadOf.of([0.8, 0.9, 0.85])
     assert json.loads(json.dumps(found.as_json(), allow_nan=False)) == {
-        "seeds": [7, 3],
+        "seeds": [7, 3, 5],
         "metrics": {
-            "accuracy": {"values": [0.8, 0.9], "mean": accuracy.mean, "sd": accuracy.sd, "low": accuracy.low, "high": accuracy.high},
-            "macro_f1": {"values": [0.7, 0.7], "mean": 0.7, "sd": 0.0, "low": 0.7, "high": 0.7},
+            "accuracy": {"values": [0.8, 0.9, 0.85], "mean": accuracy.mean, "sd": accuracy.sd, "low": accuracy.low, "high": accuracy.high},
+            "macro_f1": {"values": [0.7, 0.7, 0.7], "mean": pytest.approx(0.7), "sd": pytest.approx(0), "low": pytest.approx(0.7), "high": pytest.approx(0.7)},
         },
-        "sentence": "over 2 seeds accuracy is 0.850 on average [0.215, 1.485], from 0.800 to 0.900, standard deviation 0.071",
+        "sentence": "over 3 seeds accuracy is 0.850 on average [0.726, 0.974], from 0.800 to 0.900, standard deviation 0.050",
     }  # fmt: skip
+
+
+def test_two_seeds_have_no_interval() -> None:
+    """Of two trainings only the values, their mean and their deviation are told: Student's interval would say nothing."""
+    found = spread({1: {"accuracy": 0.2857}, 2: {"accuracy": 0.5483}}, shares={"accuracy"})
+    assert found.as_json()["metrics"]["accuracy"] == {
+        "values": [0.2857, 0.5483], "mean": pytest.approx(0.417), "sd": pytest.approx(0.2626 / 2**0.5), "low": None, "high": None,
+    }  # fmt: skip
+    assert found.sentence == "over 2 seeds accuracy is 0.417 on average, from 0.286 to 0.548"
+
+
+def test_the_interval_of_a_share_stays_a_share() -> None:
+    """No interval of a share goes below 0 or above 1; that of a loss may be as wide as it is."""
+    values = {seed: {"accuracy": each, "log_loss": each} for seed, each in enumerate((0.1, 0.9, 0.99))}
+    found = spread(values, shares=frozenset({"accuracy"})).metrics
+    assert (found["accuracy"].low, found["accuracy"].high) == (0.0, 1.0)
+    assert found["log_loss"] == SpreadOf.of([0.1, 0.9, 0.99])
+    assert (found["log_loss"].low or 0) < 0 < 1 < (found["log_loss"].high or 0)
 
 
 def test_one_seed_has_no_spread() -> None:

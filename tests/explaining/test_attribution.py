@@ -61,6 +61,26 @@ def test_weights_of_a_model_that_adds_words_up_are_known(lengths):
     assert found.error == pytest.approx(0, abs=1e-5)
 
 
+class OnApple(torch.Tensor):
+    """A tensor on a GPU that has no float64."""
+
+    def double(self):  # noqa: D102 - torch's name
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self):  # noqa: D102 - torch's name
+        return self.as_subclass(torch.Tensor)
+
+
+def test_weights_are_summed_where_there_is_float64(monkeypatch):
+    """A GPU without float64 gives the same weights: what it found is summed on the CPU."""
+    from captum.attr import LayerIntegratedGradients
+
+    wanted = integrate(Additive(), question(6), steps=2)
+    plain = LayerIntegratedGradients.attribute
+    monkeypatch.setattr(LayerIntegratedGradients, "attribute", lambda *a, **k: plain(*a, **k).as_subclass(OnApple))
+    np.testing.assert_array_equal(integrate(Additive(), question(6), steps=2).weights, wanted.weights)
+
+
 def test_log_odds_are_those_of_the_probability():
     """Softmax: log p / (1 - p) over the other labels; a sigmoid each: the logit."""
     logits = torch.tensor([[1.0, -2.0, 0.5], [40.0, 0.0, 0.0]], dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -193,6 +194,33 @@ def test_the_card_says_when_to_believe_it_and_where_it_is_weak():
     assert '- `"texts of 41 to 98 tokens"`: 85.1% of 308 rows are right, of the rest 93.8%.\n' in told
     bare = card(calibration=None, decide=None, out_of_scope=None, slices=None)
     assert re.findall("^## .*", bare, re.MULTILINE) == ["## How good it is", "## What it answers", "## How to use it", "## Where it comes from"]  # fmt: skip
+
+
+HOSTILE = [
+    "<script>alert(1)</script>", "\n\n# A heading", "[x](javascript:alert(1))", "`<b>`", "![x](y)", "\n---\n", "a\\", '"', "**",
+    "&lt;b&gt;", "\x1b[2J",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("quoted", [True, False])
+def test_no_label_writes_markup_into_the_card(name, quoted):
+    """By an oracle that reads Markdown, a promise that names such a label stays one item of plain text and code."""
+    from markdown_it import MarkdownIt
+
+    shown = json.dumps(name) if quoted else name
+    told = card(decide={"sentence": f"at most 5% of texts are refused; always refused: {shown}, so"})
+    trust = told.partition("## When it may be believed\n\n")[2].partition("\n- Its probabilities")[0]
+    kinds = [each.type for each in MarkdownIt("gfm-like", {"linkify": False}).parse(trust)]
+    assert kinds == ["bullet_list_open", "list_item_open", "paragraph_open", "inline", "paragraph_close", "list_item_close", "bullet_list_close"]  # fmt: skip
+    (inline,) = MarkdownIt("gfm-like", {"linkify": False}).parseInline(trust.removeprefix("- "))
+    assert {each.type for each in inline.children or []} <= {"text", "text_special", "code_inline"}
+    plain = "".join(each.content for each in inline.children or [])
+    assert (
+        plain.split()
+        == f"At most 5% of texts are refused; always refused: {shown}, so.".replace("`", "'" if quoted else "`").split()
+    )
+    assert trust.replace("\x1b", "").isprintable()
 
 
 def test_a_card_without_test_rows_claims_no_score():

@@ -67,7 +67,7 @@ def _print_scores(scores: Mapping[str, Any]) -> None:
 
 def _print_trust(scores: Mapping[str, Any]) -> None:
     """Say how many rows are answered, how many of the answers are right, and how many rows are called foreign."""
-    decided, scope = scores["decide"], scores["out_of_scope"]
+    decided, scope = (scores["decide"] or {}).get("test"), scores["out_of_scope"]
     if decided is not None:
         sys.stdout.write(f"  {shown('coverage', decided)}: the rows that are answered\n")
         if decided["right"] is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,9 +31,11 @@ def set_apart(examples: Examples, label: str) -> tuple[Examples, Examples | None
     """
     if not label:
         return examples, None
-    if "label" not in examples:
+    # Votes count one by one: a label that no row has most of would still be one of the model's.
+    if "label" not in examples or "shares" in examples:
+        have = "votes or shares of several" if "shares" in examples else "none"
         raise DataError(
-            f"{examples.source}: 'out_of_scope_label' is for rows with one label each, and these have none.",
+            f"{examples.source}: 'out_of_scope_label' is for rows with one label each, and these have {have}.",
             tip="Leave it out; text from elsewhere is then told by your own rows alone.",
         )
     theirs = pc.fill_null(pc.equal(examples.column("label"), pa.scalar(label, pa.string())), False)
@@ -45,19 +49,38 @@ def set_apart(examples: Examples, label: str) -> tuple[Examples, Examples | None
     return examples.take(np.flatnonzero(~places)), examples.take(np.flatnonzero(places))
 
 
-def halves(foreign: Examples, *, seed: int) -> tuple[Array, Array]:
-    """Share out rows from elsewhere: those that set the threshold, and those that measure it.
+@dataclass(frozen=True)
+class Shares:
+    """Positions of rows from elsewhere, shared out as the user's own rows are; int64 each.
 
-    A side that the user gave keeps its rows: validation sets, test measures. The others are drawn half and half, but
-    where the user gave test rows all others set.
+    Attributes:
+        sets: They set the threshold: the share of train and validation rows.
+        calibration: They count as wrong answers where a promise is tested.
+        test: They measure.
+    """
 
-    Returns:
-        Positions in `foreign`, int64 each.
+    sets: Array
+    calibration: Array
+    test: Array
+
+
+def share_out(foreign: Examples, own: Mapping[str, int], *, seed: int) -> Shares:
+    """Share out rows from elsewhere in proportion to the user's own, so that a promise is about both together.
+
+    Rows of a validation or test file stay that side.
+
+    Args:
+        foreign: The rows.
+        own: Side → how many of the user's own rows of the main file are there.
+        seed: The same seed draws the same rows.
     """
     given = np.array(foreign.column("given").to_pylist(), dtype=object)
-    measures = given == "test"
-    free = np.flatnonzero(given == None)  # noqa: E711 - elementwise
-    if not measures.any():
-        drawn = np.random.default_rng(seed).permutation(free)
-        measures[drawn[: len(drawn) // 2]] = True
-    return np.flatnonzero(~measures), np.flatnonzero(measures)
+    free = np.random.default_rng(seed).permutation(np.flatnonzero(given == None))  # noqa: E711 - elementwise
+    sizes = np.array([own.get("train", 0) + own.get("validation", 0), own.get("calibration", 0), own.get("test", 0)])
+    ends = np.round(np.cumsum(sizes) / max(1, sizes.sum()) * len(free)).astype(np.int64)
+    sets, calibration, test = np.split(free, ends[:2])
+    return Shares(
+        np.sort(np.concatenate([np.flatnonzero(given == "validation"), sets])),
+        np.sort(calibration),
+        np.sort(np.concatenate([np.flatnonzero(given == "test"), test])),
+    )

@@ -23,7 +23,9 @@ RELABEL = "relabel"
 """The column that a person fills in."""
 DROP = "-"
 """Stands in it for: leave this row out."""
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"['\s\x00-\x1f\u200b\ufeff]*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How cells begin that a spreadsheet would take for a formula, or a text that was guarded: some pass over blanks and
+take full-width signs. That a quote more or less in front changes nothing is what makes `unguarded` exact."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _ROW = re.compile(r"[0-9]{1,15}")
 _COMPARED = 32_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,10 +45,13 @@ class Splits:
         sides: "train", "validation", "calibration" and "test", each with the sorted positions (int64) of its
             rows in the Examples; a side may be empty.
         notes: What was decided or dropped, and what can then not be promised; one sentence each.
+        together: Number of what each row stays together with, nearly equal texts and equal groups, int64 `(rows,)`:
+            rows of one number are no independent rows. Of rows that nobody grouped, each has its own.
     """
 
     sides: Mapping[str, Ints]
     notes: tuple[str, ...]
+    together: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def side_of(self, rows: int) -> np.ndarray[Any, np.dtype[np.object_]]:
         """Name each row's side, `(rows,)`; `rows` is the number of examples that were split."""
@@ -119,7 +122,8 @@ def split(
         side[rows] = choose(strata[rows], parts, wanted, draw)
     notes += _order_and_sample(examples, groups) + _shortfalls(side[rows], wanted)
     notes += _untaught(side, strata) + _crossings(examples, groups, given, side)
-    return Splits({name: np.flatnonzero(side == number) for number, name in enumerate(SIDES)}, tuple(notes))
+    sides = {name: np.flatnonzero(side == number) for number, name in enumerate(SIDES)}
+    return Splits(sides, tuple(notes), components)
 
 
 def _check_strata(examples: Examples, strata: np.ndarray[Any, Any]) -> None:

@@ -7,6 +7,7 @@ probability of 1 - delta, of all texts that come from where they came from.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,12 +54,12 @@ class Confidence:
 
         Args:
             task: One whose answers are single labels.
-            rows: Rows with gold answers; there may be none.
+            rows: Rows with gold answers, or without: then none is right. There may be no rows.
             probabilities: float64 `(rows, labels)`.
             foreign: Which rows are out of scope, bool `(rows,)`; None for none.
         """
-        right = np.zeros(0, bool)
-        if len(rows):
+        right = np.zeros(len(rows), bool)
+        if len(rows.targets):
             found = task.statistics(rows, probabilities, {}).right
             assert found is not None, f"the answers of a {task.name} model are not right or wrong"
             right = found
@@ -67,6 +68,16 @@ class Confidence:
         guess = known.argmax(axis=1) if len(known) else np.zeros(0, np.int64)
         score = known.max(axis=1) if len(known) else np.zeros(0)
         return cls(score, guess, right[inside], rows.labels.names, len(rows))
+
+    def beside(self, foreign: Confidence) -> Confidence:
+        """Return these answers and those to rows that have none of the labels: whatever was answered there is wrong."""
+        return Confidence(
+            np.concatenate([self.score, foreign.score]),
+            np.concatenate([self.guess, foreign.guess]),
+            np.concatenate([self.right, np.zeros(len(foreign), bool)]),
+            self.labels,
+            self.total + foreign.total,
+        )
 
     def __len__(self) -> int:
         return len(self.score)
@@ -338,7 +349,8 @@ def _chance(found: Accepted) -> str:
 
 
 def _told_labels(found: Accepted) -> str:
-    never = [name for name, threshold in (found.by_label or {}).items() if threshold >= NEVER]
+    # As JSON: a name may hold anything, and the sentence goes to terminals and into the model's card.
+    never = [json.dumps(name) for name, threshold in (found.by_label or {}).items() if threshold >= NEVER]
     if found.by_label is None:
         return ""
     shown = ", ".join(never[:5]) + (f" and {len(never) - 5} more" if len(never) > 5 else "")

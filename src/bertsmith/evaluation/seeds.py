@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from scipy.special import stdtrit
 from bertsmith.evaluation.compare import spoken
 from bertsmith.evaluation.intervals import CONFIDENCE
 
+FEWEST = 3
+"""Seeds below which the mean has no interval."""
+
 
 @dataclass(frozen=True)
 class SpreadOf:
@@ -21,7 +25,8 @@ class SpreadOf:
         values: One value a seed.
         mean: Their mean.
         sd: Their standard deviation (n - 1); None for one seed.
-        low: Lower end of the 95 % interval of the mean, by Student's t (1908); None for one seed.
+        low: Lower end of the 95 % interval of the mean, by Student's t (1908), cut off at 0 and 1 where it is a share;
+            None below three seeds: of two it is 13 times as wide as they are apart, which says nothing.
         high: Its upper end.
     """
 
@@ -32,14 +37,17 @@ class SpreadOf:
     high: float | None = None
 
     @classmethod
-    def of(cls, values: Collection[float]) -> SpreadOf:
-        """Measure the spread of at least one value."""
+    def of(cls, values: Collection[float], *, share: bool = False) -> SpreadOf:
+        """Measure the spread of at least one value; true for values that are never below 0 or above 1."""
         count, mean = len(values), float(np.mean(list(values)))
         if count < 2:
             return cls(tuple(values), mean)
         sd = float(np.std(list(values), ddof=1))
+        if count < FEWEST:
+            return cls(tuple(values), mean, sd)
         margin = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * sd / count**0.5
-        return cls(tuple(values), mean, sd, mean - margin, mean + margin)
+        least, most = (0.0, 1.0) if share else (-math.inf, math.inf)
+        return cls(tuple(values), mean, sd, max(least, mean - margin), min(most, mean + margin))
 
     def as_json(self) -> dict[str, Any]:
         """Return the spread as `scores.json` has it."""
@@ -70,11 +78,11 @@ class Spread:
         name, found = next(iter(self.metrics.items()))
         if found.sd is None:
             return f"one seed only ({self.seeds[0]}), so nothing is known of the spread of {spoken(name)}"
-        return (
-            f"over {len(self.seeds)} seeds {spoken(name)} is {found.mean:.3f} on average "
-            f"[{found.low:.3f}, {found.high:.3f}], from {min(found.values):.3f} to {max(found.values):.3f}, "
-            f"standard deviation {found.sd:.3f}"
-        )
+        told = f"over {len(self.seeds)} seeds {spoken(name)} is {found.mean:.3f} on average"
+        reach = f", from {min(found.values):.3f} to {max(found.values):.3f}"
+        if found.low is None:
+            return told + reach
+        return f"{told} [{found.low:.3f}, {found.high:.3f}]{reach}, standard deviation {found.sd:.3f}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the spread as `scores.json` has it."""
@@ -85,7 +93,7 @@ class Spread:
         }
 
 
-def spread(values: Mapping[int, Mapping[str, float]]) -> Spread:
+def spread(values: Mapping[int, Mapping[str, float]], *, shares: Collection[str] = ()) -> Spread:
     """Say how far scores go apart over trainings that differ in their seed alone.
 
     The interval is that of the mean over seeds, on these very test rows: it says how much is luck of the training.
@@ -93,6 +101,7 @@ def spread(values: Mapping[int, Mapping[str, float]]) -> Spread:
 
     Args:
         values: Seed → metric → value, for at least one seed; metrics that are not there for every seed are left out.
+        shares: Metrics that are never below 0 or above 1, as `task.shares` names them.
 
     Raises:
         ValueError: There is no seed, or no metric that every seed has.
@@ -106,5 +115,7 @@ def spread(values: Mapping[int, Mapping[str, float]]) -> Spread:
     names = [name for name in first if all(name in each for each in values.values())]
     if not names:
         raise ValueError("a spread needs a metric that every seed has.")
-    metrics = {name: SpreadOf.of([float(each[name]) for each in values.values()]) for name in names}
+    metrics = {
+        name: SpreadOf.of([float(each[name]) for each in values.values()], share=name in shares) for name in names
+    }
     return Spread(tuple(values), metrics)

@@ -130,7 +130,8 @@ class _Path:
             n_steps=steps,
             internal_batch_size=max(windows, TOKEN_BUDGET // tokens),
         )
-        weights = found.detach().double().sum(-1).cpu().numpy()
+        # On the CPU, for the GPUs of Apple have no float64.
+        weights = found.detach().cpu().double().sum(-1).numpy()
         return Attribution(weights, self.value, self.base, steps)
 
     def _at(self, embedded: torch.Tensor) -> float:

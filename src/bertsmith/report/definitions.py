@@ -154,10 +154,11 @@ _DEFINED: Mapping[str, str] = {
     "out_of_scope.test.alarms": "Share of the test rows that are called foreign, though they are not.",
     "out_of_scope.foreign.rows": "Test rows that are labelled out of scope.",
     "out_of_scope.foreign.auroc": "Probability that a foreign row has a higher score than a row in scope.",
+    "out_of_scope.foreign.answered": "Share of the foreign rows that get an answer after all, as sure as any other.",
     "out_of_scope.foreign.recall": "Share of the foreign rows that are called foreign.",
     **{
         f"out_of_scope.{part}_{end}": f"{where} end of the 95 % interval of {part.replace('.', ' ')}."
-        for part in ("validation.alarms", "test.alarms", "foreign.auroc", "foreign.recall")
+        for part in ("validation.alarms", "test.alarms", "foreign.auroc", "foreign.recall", "foreign.answered")
         for end, where in (("low", "Lower"), ("high", "Upper"))
     },
     **_under("errors.worst", _ROW),
@@ -181,7 +182,7 @@ _DEFINED: Mapping[str, str] = {
     "seeds.metrics.*.values": "The metric of each training, in the order of the seeds.",
     "seeds.metrics.*.mean": "Mean over the seeds.",
     "seeds.metrics.*.sd": "Standard deviation over the seeds (n - 1).",
-    "seeds.metrics.*.low": "Lower end of the 95 % interval of the mean over seeds.",
+    "seeds.metrics.*.low": "Lower end of the 95 % interval of the mean over seeds; none below three seeds.",
     "seeds.metrics.*.high": "Upper end of the 95 % interval of the mean over seeds.",
     "lengths.rows": "Training rows whose tokens were counted.",
     "lengths.mean": "Mean number of tokens of a training row, before anything is cut.",

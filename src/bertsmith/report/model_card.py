@@ -20,6 +20,8 @@ _HUB_METRICS = {
     "spearman": "spearmanr",
 }
 """Names that the Hub has for our metrics, where they differ."""
+_MARKUP = re.compile(r'("(?:[^"\\]|\\.)*")|[\\`*_\[\]<>#&|~]')
+"""A name in quotes, as JSON writes it, or a character that means something in Markdown."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -112,7 +114,7 @@ def _trust(scores: Mapping[str, Any]) -> list[str]:
     foreign = scores.get("out_of_scope") or {}
     told = []
     if decide.get("sentence"):
-        told.append(f"- {decide['sentence'][:1].upper()}{decide['sentence'][1:].rstrip('.')}.")
+        told.append(f"- {_plain(decide['sentence'][:1].upper() + decide['sentence'][1:].rstrip('.'))}.")
     if calibration:
         told.append(
             f"- Its probabilities are calibrated (temperature {calibration['temperature']:.3g}, in the weights): their "
@@ -197,6 +199,19 @@ def _labels(info: BundleInfo) -> list[str]:
     return [*shown, f"- and {more} more"] if more > 0 else shown
 
 
+def _plain(sentence: str) -> str:
+    r"""Write a sentence so that nothing in it is Markdown or HTML: the names in quotes stand in code marks.
+
+    >>> _plain('always refused: "a*b", x*y')
+    'always refused: `"a*b"`, x\\\\*y'
+    """
+    return _MARKUP.sub(lambda found: _in_marks(found[1]) if found[1] else f"\\{found[0]}", " ".join(sentence.split()))
+
+
 def _code(text: str) -> str:
     """Write the user's own string as a JSON string in code marks, for it may hold anything."""
-    return f"`{json.dumps(text, ensure_ascii=False).replace('`', chr(39))}`"
+    return _in_marks(json.dumps(text, ensure_ascii=False))
+
+
+def _in_marks(quoted: str) -> str:
+    return f"`{quoted.replace('`', chr(39))}`"

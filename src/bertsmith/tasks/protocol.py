@@ -59,7 +59,7 @@ class Rows:
         return Rows(
             self.examples.take(rows),
             self.encoded.take(rows),
-            self.targets[units],
+            self.targets[units] if len(self.targets) else self.targets,
             self.weights[rows],
             self.labels,
             None if self.balance is None else self.balance[units],
