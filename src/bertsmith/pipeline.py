@@ -155,9 +155,15 @@ class _Made:
     parameters: Parameters
     temperature: float
     features: Mapping[str, Featured]
+    words: bool
     rungs: Sequence[Rung]
     told: Sequence[dict[str, Any] | None]
     others: Mapping[int, dict[str, float]] | None
+
+    @property
+    def kept(self) -> list[str]:
+        """The rungs that lie in the run, usable."""
+        return [rung.name for rung in self.rungs if self.words or not rung.holds_words]
 
 
 def _train(  # noqa: PLR0913 - the second third of the page
@@ -210,7 +216,7 @@ def _train(  # noqa: PLR0913 - the second third of the page
         info = _info(prepared, recipe, fingerprint)
         tokenizer = prepared.known_encoder.transformers_tokenizer()
         bundle.save(run.model, model, tokenizer, info=info, inputs=known_inputs(model))
-    made = _Made(fitted, parameters, temperature, features, rungs, told, others)
+    made = _Made(fitted, parameters, temperature, features, recipe.run.texts, rungs, told, others)
     return _account(prepared, recipe, run, sides, made, listener=listener, clock=clock, long=long)
 
 
@@ -251,12 +257,12 @@ def _account(  # noqa: PLR0913 - the last third of the page
         "test": scored,
         "decision": info.decision,
         "baselines": ladder_summary(task, made.rungs, made.told, versus),
-        "verdict": verdict(versus),
+        "verdict": verdict(versus, kept=made.kept),
         **assessed,
         "seeds": None,
         "lengths": _lengths(prepared, sides["train"]),
         "long": long,
-        "training": made.fitted.as_json(),
+        "training": made.fitted.as_json() | {"metric": recipe.fit.metric},
         "seconds": clock.as_json(),
     }
     scores = _publish(run, info, task, found)

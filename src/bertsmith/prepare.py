@@ -111,6 +111,10 @@ def prepare(
             check_metric(recipe.fit.metric, task)
         labels = task.labels(examples)
         telling.read(listener, examples, task.told(examples, labels), task=_named(task, recipe))
+        if foreign is not None:
+            telling.set_apart(listener, foreign, recipe.decide.out_of_scope_label)
+        if recipe.read.relabel:
+            telling.relabelled(listener)
     with clock.stage("check"):
         groups = group_texts(examples, seed=recipe.run.seed)
         lengths = None if tokenizer is None else measure_lengths(examples, tokenizer)

@@ -317,8 +317,8 @@ class Decide(_Stage):
     )
     scope_alarms: Part = _setting(
         0.01,
-        "Share of your own rows that may be taken for text from elsewhere; where rows have the out_of_scope_label, these "
-        "set the threshold instead.",
+        "Share of your own rows that may be taken for text from elsewhere. Where rows have the out_of_scope_label, "
+        "these set the threshold instead.",
         must="a share of at least 0 and below 1",
         usual="0.01",
     )

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.clock import in_words
+
+# Named again, for cli takes it from here.
+from bertsmith.evaluation.wording import in_prose as in_prose  # noqa: PLC0414
 from bertsmith.examples import SIDES, Examples
 from bertsmith.findings import Findings
 from bertsmith.listener import Listener
@@ -21,17 +24,6 @@ if TYPE_CHECKING:
     from bertsmith.training.fit import Fitted
     from bertsmith.training.model import Parameters
 
-_PROSE = {
-    "macro_f1": "macro-F1",
-    "micro_f1": "micro-F1",
-    "samples_f1": "samples-F1",
-    "weighted_f1": "weighted F1",
-    "span_f1": "span F1",
-    "f1": "F1",
-    "mcc": "MCC",
-    "mae": "MAE",
-    "mse": "MSE",
-}
 _SHOWN_WARNINGS = 5
 _SHOWN_SLICES = 3
 SHOWN_SECONDS = 0.05
@@ -44,6 +36,17 @@ def read(listener: Listener, examples: Examples, told: str, *, task: str) -> Non
     for note in examples.notes:
         listener.tell("", note)
     listener.tell("task", task)
+
+
+def set_apart(listener: Listener, foreign: Examples, label: str) -> None:
+    """Say how many rows are from elsewhere."""
+    rows = f"{len(foreign):,} more rows of the label {label!r} are"
+    listener.tell("", f"{rows} set apart as text from elsewhere: they are no class")
+
+
+def relabelled(listener: Listener) -> None:
+    """Say what mended labels do to scores."""
+    listener.tell("", "mended labels may stand in test and calibration rows: scores are a little too good for them")
 
 
 def check(listener: Listener, findings: Findings) -> None:
@@ -217,15 +220,6 @@ def shown(name: str, scores: Mapping[str, Any]) -> str:
     each = scores[name]
     interval = "" if each["low"] is None else f" [{each['low']:.3f}, {each['high']:.3f}]"
     return f"{in_prose(name)} {each['value']:.3f}{interval}"
-
-
-def in_prose(name: str) -> str:
-    """Write a metric's name as people do.
-
-    >>> in_prose("macro_f1"), in_prose("exact_match"), in_prose("mcc")
-    ('macro-F1', 'exact match', 'MCC')
-    """
-    return _PROSE.get(name, name.replace("_", " "))
 
 
 def done(listener: Listener, run: RunFolder, scores: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ def test_costs_are_read(error, refusal) -> None:
 def test_refusals_and_all_are_read() -> None:
     """The share that may be refused is the promise; all promises nothing."""
     assert parse("Refuse at most 10 %") == Rule("refuse", 0.1, given="Refuse at most 10 %")
-    assert parse("refuse at most 2.5%").target == 0.025
+    assert (parse("refuse at most 2.5%").number, parse("refuse at most 2.5%").target) == (0.025, None)
     assert parse("ALL") == Rule("all", given="ALL")
 
 

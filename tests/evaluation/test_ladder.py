@@ -39,14 +39,17 @@ def test_fine_tuning_is_judged_against_the_best_rung() -> None:
     for task in (Numbers(), LossFirst()):
         versus = against_ladder(task, ROWS, noisy(0.2), {}, RUNGS, seed=1)
         assert list(versus) == ["majority", "frozen"]
-        assert verdict(versus) == versus["frozen"].sentence
+        assert verdict(versus, kept=["frozen"]) == versus["frozen"].sentence
         assert versus["frozen"].verdict == "better"
 
 
 def test_a_cheaper_model_that_is_not_worse_is_recommended() -> None:
     """Where fine-tuning is not better, the verdict says which rung to use."""
     versus = against_ladder(LossFirst(), ROWS, noisy(1.5), {}, RUNGS, seed=1)
-    assert verdict(versus) == (f"{versus['frozen'].sentence}; the cheaper model is kept, use it with --rung frozen")
+    assert verdict(versus, kept=[]) == versus["frozen"].sentence
+    assert verdict(versus, kept=["frozen"]) == (
+        f"{versus['frozen'].sentence}; the cheaper model is kept, use it with --rung frozen"
+    )
 
 
 def test_a_rung_brings_its_own_decision() -> None:
@@ -80,6 +83,6 @@ def test_without_test_rows_there_is_nothing_to_say() -> None:
     none = GoldRows(np.zeros(0))
     assert judge(Numbers(), none, np.zeros((0, 1)), {}, seed=1) is None
     assert against_ladder(Numbers(), none, np.zeros((0, 1)), {}, RUNGS, seed=1) == {}
-    assert verdict({}) == ""
+    assert verdict({}, kept=[]) == ""
     found = ladder_summary(Numbers(), RUNGS[:1], [None], {})["majority"]
     assert (found["pearson"], found["mse"], found["fine_tuning_minus_rung"]) == (None, None, None)

@@ -40,8 +40,8 @@ class Rule:
 
     @property
     def target(self) -> float | None:
-        """The share that is promised, of answers right or of texts refused; None where the rule promises nothing."""
-        return self.number if self.kind in {"right", "refuse"} else None
+        """The share of answers that is promised to be right; None where the rule promises none."""
+        return self.number if self.kind == "right" else None
 
 
 def parse(rule: str) -> Rule:

@@ -318,7 +318,7 @@ def _cheapest(rule: Rule, calibration: Confidence) -> float:
 
 def _sentence(found: Accepted) -> str:
     rule = found.rule
-    if rule.target is not None and not found.guaranteed:
+    if rule.kind in {"right", "refuse"} and not found.guaranteed:
         return _unkept(found)
     told = {
         "right": f"at least {_percent(rule.number)} of the answers given are right{_chance(found)}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.evaluation.compare import Comparison, compare
@@ -67,10 +67,10 @@ def ladder_summary(
     return summary
 
 
-def verdict(versus: Mapping[str, Comparison]) -> str:
-    """Say whether fine-tuning was worth it, against the best of the cheaper rungs."""
+def verdict(versus: Mapping[str, Comparison], *, kept: Collection[str]) -> str:
+    """Say whether fine-tuning was worth it, against the best of the cheaper rungs; `kept` are those in the run."""
     if not versus:
         return ""
     best = min(versus.values(), key=lambda each: each.gain)
-    cheaper = "" if best.verdict == "better" else f"; the cheaper model is kept, use it with --rung {best.name}"
-    return best.sentence + cheaper
+    usable = best.verdict != "better" and best.name in kept
+    return best.sentence + (f"; the cheaper model is kept, use it with --rung {best.name}" if usable else "")

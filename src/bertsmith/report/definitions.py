@@ -175,7 +175,7 @@ _DEFINED: Mapping[str, str] = {
     "slices.high": "Upper end of the 95 % interval of the difference.",
     "slices.p": "Probability of such a difference by chance, corrected for all slices that were looked at.",
     "suspects.rows": "Rows whose labels were looked at.",
-    "suspects.flagged": "Rows whose label is probably wrong.",
+    "suspects.flagged": "Rows whose label models that did not see them disagree with.",
     **_under("suspects.worst", _ROW),
     "suspects.worst.quality": "How well the label agrees with models that did not see the row; 0 is worst, 1 is best.",
     "seeds.seeds": "Seeds of the trainings.",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.clock import in_words
+from bertsmith.evaluation.wording import in_prose
 from bertsmith.explaining.marked import marked_html
 from bertsmith.report import figures, plots
 from bertsmith.report.confusion import WHOLE, confusion
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _HERE = Path(__file__).parent
-_PROSE = {
-    "mcc": "MCC",
-    "mae": "MAE",
-    "mse": "MSE",
-    "f1": "F1",
-    "r2": "R²",
-    "pearson": "Pearson's r",
-    "spearman": "Spearman's rho",
-}
 _TITLES = {
     "ladder": "Was fine-tuning worth it?",
     "scores": "How good it is",
@@ -199,23 +191,15 @@ def _pictures(scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -
 
 
 def _chosen_by(scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
-    """Name the metric whose curve is drawn: the first of the run's that validation measured."""
+    """Name the metric whose curve is drawn: the one that chose the epoch, else the first that validation measured."""
+    chose = (scores.get("training") or {}).get("metric", "")
     measured = {name.removeprefix("eval_") for line in history for name in line if name.startswith("eval_")}
-    known = [*_main_metrics(scores), *METRICS]
+    known = [chose, *_main_metrics(scores), *METRICS]
     return next((name for name in known if name in measured), "")
 
 
 def _is_metric(value: Any) -> bool:
     return isinstance(value, Mapping) and "value" in value
-
-
-def in_prose(name: str) -> str:
-    """Write a metric's or a figure's name as people do.
-
-    >>> in_prose("macro_f1"), in_prose("exact_match"), in_prose("mcc")
-    ('macro F1', 'exact match', 'MCC')
-    """
-    return _PROSE.get(name, name.replace("_f1", " F1").replace("_", " "))
 
 
 def _cut(text: Any, most: int = _MOST_TEXT) -> str:

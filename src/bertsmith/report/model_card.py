@@ -203,7 +203,7 @@ def _plain(sentence: str) -> str:
     r"""Write a sentence so that nothing in it is Markdown or HTML: the names in quotes stand in code marks.
 
     >>> _plain('always refused: "a*b", x*y')
-    'always refused: `"a*b"`, x\\\\*y'
+    'always refused: `"a*b"`, x\\*y'
     """
     return _MARKUP.sub(lambda found: _in_marks(found[1]) if found[1] else f"\\{found[0]}", " ".join(sentence.split()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 
 import torch
@@ -29,9 +30,15 @@ def gemm_peak(dtype: torch.dtype, device: torch.device, *, seconds: float = 0.15
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """True where bf16 matrix products are at least a quarter faster than fp32 ones."""
+    """True where bf16 matrix products are at least a quarter faster than fp32 ones.
+
+    An x86 processor says so itself; a race of the two on a busy machine would give one answer today and another
+    tomorrow, and with it other weights.
+    """
     if device.type == "mps":
         return False
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if platform.machine().lower() in {"x86_64", "amd64"}:
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return gemm_peak(torch.bfloat16, device) > 1.25 * gemm_peak(torch.float32, device)
