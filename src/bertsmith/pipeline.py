@@ -434,7 +434,7 @@ def _seeds(  # noqa: PLR0913 - what is known, and what every stage is told
     """Train for the other seeds too, where that is still to be done, and say how far their scores go apart."""
     if others is None:
         others = other_seeds(prepared, sides, recipe=recipe, run=run, listener=listener)
-    found = spread({recipe.run.seed: compared_metrics(prepared, test), **others})
+    found = spread({recipe.run.seed: compared_metrics(prepared, test), **others}, shares=prepared.task.shares)
     listener.tell("seeds", found.sentence)
     return found.as_json()
 

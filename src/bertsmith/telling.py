@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bertsmith.clock import in_words
 
 # Named again, for cli takes it from here.
-from bertsmith.evaluation.wording import in_prose as in_prose  # noqa: PLC0414
+from bertsmith.evaluation.wording import in_prose
 from bertsmith.examples import SIDES, Examples
 from bertsmith.findings import Findings
 from bertsmith.listener import Listener

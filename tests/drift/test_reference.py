@@ -63,24 +63,17 @@ def test_what_is_no_number_is_not_counted():
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from("abc")), min_size=1, max_size=30), st.integers(0, 30))
 def test_counts_add_up_however_they_are_cut(rows, cut):
-    """All rows at once, in two batches, or in two counters that are joined: the same counts."""
+    """All rows at once, or in two batches: the same counts."""
     bins = {"length": NumberBins((3.5, 9.5), 1.0), "label": NameBins(("a", "b"))}
     parts = [
         {"length": [number for number, _ in part], "label": [name for _, name in part]}
         for part in (rows, rows[:cut], rows[cut:])
     ]
-    whole, one, other = (Observed(bins) for _ in range(3))
-    for seen, part in zip((whole, one, other), parts, strict=True):
-        seen.add(part)
-    assert one.joined(other).as_json() == whole.as_json()
+    whole, one = Observed(bins), Observed(bins)
+    whole.add(parts[0])
+    one.add(parts[1])
     one.add(parts[2])
     assert one.as_json() == whole.as_json()
-
-
-def test_other_bins_cannot_be_joined():
-    """Counts in different bins are not added up."""
-    with pytest.raises(ValueError, match=r"^counts in different bins cannot be joined$"):
-        Observed({"label": NameBins(("a",))}).joined(Observed({"label": NameBins(("b",))}))
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertsmith.evaluation.slice_masks import find_groups
-from bertsmith.evaluation.slices import find_slices, holm
+from bertsmith.evaluation.slices import find_slices
 from bertsmith.examples import Columns, Examples
 
 ROWS = 400
@@ -172,20 +172,6 @@ def test_the_p_value_is_fishers():
     right[:9] = right[20:23] = False
     (found,) = find_slices(Examples(table, Columns("text"), "a.csv", extra), right, np.ones(60))
     assert found.p == pytest.approx(fisher_exact([[9, 11], [3, 37]], alternative="greater").pvalue)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm_rejects_what_its_definition_rejects(values):
-    """Stepping down from the smallest p-value, each is held against alpha over the tests that are left."""
-    adjusted = holm(np.array(values))
-    rejected, left = set(), len(values)
-    for place in np.argsort(values, kind="stable"):
-        if values[place] * left > 0.05:
-            break
-        rejected.add(int(place))
-        left -= 1
-    assert set(np.flatnonzero(adjusted <= 0.05)) == rejected
 
 
 @settings(max_examples=30, deadline=None)

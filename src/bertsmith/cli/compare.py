@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from bertsmith.cli.console import listener, print_json
-from bertsmith.telling import in_prose
+from bertsmith.evaluation.wording import in_prose
 
 if TYPE_CHECKING:
     from bertsmith.evaluation.intervals import Estimate

@@ -12,7 +12,8 @@ from cyclopts import Parameter
 
 from bertsmith.cli.console import listener, print_json
 from bertsmith.cli.flags import recipe_of, with_settings
-from bertsmith.telling import in_prose, shown
+from bertsmith.evaluation.wording import in_prose
+from bertsmith.telling import shown
 
 _SHOWN_CLASSES = 200
 _SHOWN_CONFUSIONS = 10

@@ -114,7 +114,7 @@ class _Counter:
 
     def by_text(self, texts: pa.Array) -> Array:
         """Encode each text; int32 `(2, texts)`."""
-        unknown = _unknown_id(self.tokenizer)
+        unknown = unknown_id(self.tokenizer)
         counts = np.zeros((2, len(texts)), dtype=np.int32)
         for begin in range(0, len(texts), _TEXTS_AT_A_TIME):
             batch = texts.slice(begin, _TEXTS_AT_A_TIME).to_pylist()
@@ -124,6 +124,13 @@ class _Counter:
             if unknown is not None:
                 counts[1, place] = [each.ids.count(unknown) for each in encodings]
         return counts
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Id of the token for what the tokenizer does not know; None where it knows everything."""
+    name: str = getattr(tokenizer.model, "unk_token", None) or "<unk>"
+    found: int | None = tokenizer.token_to_id(name)
+    return found
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:
@@ -147,8 +154,3 @@ def _never_looks_across_blanks(tokenizer: Tokenizer) -> bool:
         and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
         and (normalizer is None or isinstance(normalizer, BertNormalizer))
     )
-
-
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    name = getattr(tokenizer.model, "unk_token", None) or "<unk>"
-    return tokenizer.token_to_id(name)

@@ -12,7 +12,8 @@ from bertsmith.drift.bins import Bins, NameBins
 from bertsmith.drift.features import FEATURES
 from bertsmith.drift.observed import Observed
 from bertsmith.drift.reference import Reference
-from bertsmith.drift.shifts import holm, p_value, psi, rows_needed, total_variation
+from bertsmith.drift.shifts import p_value, psi, rows_needed, total_variation
+from bertsmith.evaluation.holm import holm
 
 Array = np.ndarray[Any, Any]
 LEVEL = 0.05
@@ -163,7 +164,7 @@ def compare(reference: Reference, observed: Observed) -> Drift:
     then = reference.observed
     keys = [key for key in then.bins if then.counts[key].any() and observed.counts[key].any()]
     found = [_shift(key, then.bins[key], then.counts[key], observed.counts[key], looks=len(keys)) for key in keys]
-    adjusted = holm([each.p for each in found])
+    adjusted = holm(np.array([each.p for each in found])).tolist()
     return Drift(observed.rows, tuple(replace(each, p=p) for each, p in zip(found, adjusted, strict=True)), observed)
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
+from bertsmith.data.length_measure import unknown_id
 from bertsmith.encoded import Encoded
 from bertsmith.tasks import Answer, Rows, Task
 
@@ -58,13 +59,6 @@ def answer_facts(answers: Sequence[Answer], task: Task) -> Facts:
     foreign = [getattr(each, "out_of_scope", None) for each in answers]
     if foreign and None not in foreign:
         found["out_of_scope"] = foreign
-    return found
-
-
-def unknown_id(tokenizer: Tokenizer) -> int | None:
-    """Id of the token for what the tokenizer does not know; None where it knows everything."""
-    name: str = getattr(tokenizer.model, "unk_token", None) or "<unk>"
-    found: int | None = tokenizer.token_to_id(name)
     return found
 
 

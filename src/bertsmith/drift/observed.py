@@ -1,4 +1,4 @@
-"""Observed: counts of rows in bins. They can be added to, joined, and kept; nothing else of the rows is."""
+"""Observed: counts of rows in bins. They can be added to and kept; nothing else of the rows is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 class Observed:
     """How many rows lay in each bin of each feature.
 
-    Not made for threads: each gets its own, and they are joined when they are read.
+    Not made for threads: one at a time adds to it.
 
     Attributes:
         bins: Feature → its bins, as the reference chose them.
@@ -48,17 +48,6 @@ class Observed:
             if key in facts:
                 self.counts[key] = self.counts[key] + bins.count(facts[key])
         self.rows += max((len(values) for values in facts.values()), default=0)
-
-    def joined(self, other: Observed) -> Observed:
-        """Return the counts of both.
-
-        Raises:
-            ValueError: Their bins differ.
-        """
-        if dict(self.bins) != dict(other.bins):
-            raise ValueError("counts in different bins cannot be joined")
-        counts = {key: counts + other.counts[key] for key, counts in self.counts.items()}
-        return Observed(self.bins, counts, self.rows + other.rows)
 
     def as_json(self) -> dict[str, Any]:
         """Return the bins and counts of each feature, and how many rows there were."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -88,19 +87,6 @@ def total_variation(then: Array, now: Array) -> float:
     if not then.any() or not now.any():
         return 0.0
     return float(np.abs(now / now.sum() - then / then.sum()).sum() / 2)
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Adjust p-values, so that the least of them is below 0.05 by chance in at most 5 % of all cases (Holm 1979).
-
-    >>> holm([0.01, 0.2, 0.03])
-    [0.03, 0.2, 0.06]
-    """
-    order = np.argsort(values)
-    factors = np.arange(len(values), 0, -1)
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(np.asarray(values, np.float64)[order] * factors))
-    return [float(value) for value in adjusted]
 
 
 def rows_needed(rows_then: int, bins: int, *, effect: float, level: float, power: float = 0.8) -> int | None:

@@ -16,10 +16,10 @@ from scipy.special import bdtr, ndtri
 
 from bertsmith.evaluation.intervals import CONFIDENCE, Estimate, around, bootstrap_mean, percentiles, wilson
 from bertsmith.evaluation.resampling import RESAMPLES, constant, drawn_sums
+from bertsmith.evaluation.wording import in_prose
 from bertsmith.tasks.protocol import Array, Decision, Rows, Statistics, Task
 
 Verdict = Literal["better", "worse", "no difference"]
-_SPOKEN = {"f1": "F1", "weighted_f1": "weighted F1", "mcc": "MCC", "mae": "MAE", "mse": "MSE"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Comparison:
 
     @property
     def _unit(self) -> str:
-        return f"{' points' if self.share else ''} of {spoken(self.metric)}"
+        return f"{' points' if self.share else ''} of {in_prose(self.metric)}"
 
     def _worded(self, *numbers: float) -> list[str]:
         if self.share:
@@ -217,15 +217,6 @@ def mcnemar(only_ours: int, only_theirs: int) -> float:
     if only_ours == only_theirs:
         return 1.0
     return min(1.0, 2 * float(bdtr(min(only_ours, only_theirs), only_ours + only_theirs, 0.5)))
-
-
-def spoken(metric: str) -> str:
-    """Say a metric's name as a sentence does.
-
-    >>> spoken("macro_f1"), spoken("subset_accuracy")
-    ('macro-F1', 'subset accuracy')
-    """
-    return _SPOKEN.get(metric, metric.replace("_f1", "-F1").replace("_", " "))
 
 
 @dataclass(frozen=True)

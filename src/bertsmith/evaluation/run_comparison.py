@@ -19,6 +19,7 @@ import numpy as np
 from bertsmith.errors import UsageError
 from bertsmith.evaluation.answered import Answered, matched, read_answered, statistics_of
 from bertsmith.evaluation.compare import Comparison, compare_statistics
+from bertsmith.evaluation.holm import holm
 from bertsmith.evaluation.intervals import CONFIDENCE, Estimate, as_json, bootstrap
 from bertsmith.tasks.protocol import Statistics, Task
 
@@ -215,19 +216,6 @@ def compare_pairs(
     return _corrected(found)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for how many there are (Holm 1979): each at most 0.05 with 5 % for all together.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p_values, kind="stable")
-    scaled = np.asarray(p_values, np.float64)[order] * np.arange(len(p_values), 0, -1)
-    found = np.empty(len(p_values))
-    found[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
-    return [float(each) for each in found]
-
-
 def _scored(task: Task, run: Answered, statistics: Statistics, seed: int) -> ScoredRun:
     found = bootstrap(statistics, task.counted, seed=seed, shares=task.shares, losses=task.loss_metrics)
     return ScoredRun(run.name, run.path, len(run), {name: found[name] for name in task.compared}, run.seeds)
@@ -238,7 +226,7 @@ def _corrected(found: Sequence[Comparison]) -> tuple[RunPair, ...]:
     tested = [each.disagreement for each in found if each.disagreement is not None]
     if len(tested) < len(found):
         return tuple(RunPair(each, None) for each in found)
-    corrected = holm([each.p_value for each in tested])
+    corrected = holm(np.array([each.p_value for each in tested])).tolist()
     return tuple(
         RunPair(replace(each, disagreement=replace(who, p_value=p_value)), who.p_value)
         for each, who, p_value in zip(found, tested, corrected, strict=True)

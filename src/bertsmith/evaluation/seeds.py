@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from bertsmith.evaluation.compare import spoken
 from bertsmith.evaluation.intervals import CONFIDENCE
+from bertsmith.evaluation.wording import in_prose
 
 FEWEST = 3
 """Seeds below which the mean has no interval."""
@@ -77,8 +77,8 @@ class Spread:
         """How far the first metric goes apart."""
         name, found = next(iter(self.metrics.items()))
         if found.sd is None:
-            return f"one seed only ({self.seeds[0]}), so nothing is known of the spread of {spoken(name)}"
-        told = f"over {len(self.seeds)} seeds {spoken(name)} is {found.mean:.3f} on average"
+            return f"one seed only ({self.seeds[0]}), so nothing is known of the spread of {in_prose(name)}"
+        told = f"over {len(self.seeds)} seeds {in_prose(name)} is {found.mean:.3f} on average"
         reach = f", from {min(found.values):.3f} to {max(found.values):.3f}"
         if found.low is None:
             return told + reach

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bertsmith.evaluation.holm import holm
 from bertsmith.evaluation.intervals import CONFIDENCE, Estimate, wilson
 from bertsmith.evaluation.slice_masks import Group, find_groups
 from bertsmith.examples import Examples
@@ -106,22 +107,6 @@ def find_slices(
     named = _unlike([groups[place] for place in order if adjusted[place] <= ALPHA], most)
     values = {id(group): float(value) for group, value in zip(groups, adjusted, strict=True)}
     return [_slice(group, right, p=values[id(group)]) for group in named]
-
-
-def holm(values: Array) -> Array:
-    """Correct p-values so that with all of them together chance is believed at most so often (Holm 1979).
-
-    Args:
-        values: p-values, `(tests,)`.
-
-    >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(values, kind="stable")
-    left = np.arange(len(values), 0, -1)
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * left)) if len(values) else []
-    return adjusted
 
 
 def _chance(failed: Array, sizes: Array, *, rows: int, errors: int) -> Array:

@@ -50,7 +50,7 @@ STYLE = """
 }
 @media print { .marked mark { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
-"""CSS of marked text, for light and dark; no other page may need to know the classes."""
+"""CSS of marked text on a page of its own, for light and dark; the report colours the same classes in its page.css."""
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
