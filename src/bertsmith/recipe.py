@@ -169,7 +169,7 @@ class Fit(_Stage):
     )
     learning_rate: Rate | Auto = _setting(
         "auto",
-        "Highest learning rate; auto takes what suits the encoder.",
+        "Highest learning rate; auto takes what suits encoder and strategy.",
         must="a number above 0 and below 1, or auto",
         usual="2e-5",
     )
