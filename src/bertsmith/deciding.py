@@ -24,8 +24,6 @@ from bertsmith.recipe import Decide
 from bertsmith.tasks import Answer, Rows
 
 Array = np.ndarray[Any, Any]
-
-
 MEASURED = 1000
 """Validation rows from which the units of the scope's score are taken."""
 
@@ -116,10 +114,10 @@ def decide(  # noqa: PLR0913 - a stage: model, rows, what is known of them, sett
         given = {side: predictor.ask(sides[side], done=done) for side in asked}
         tuned = _tuned(predictor, sides["calibration"], given["calibration"])
         return Decided(predictor.deciding(tuned), given, None, None)
-    far = None
     if settings.scope != "off" and len(sides["train"]):
         predictor = predictor.within(_surround(predictor, sides, seed=seed))
     given = {side: predictor.ask(sides[side], done=done) for side in asked}
+    far = None
     if foreign is not None:
         far = _Far(*(predictor.ask(rows) for rows in (foreign.sets, foreign.calibration, foreign.test)))
     kept = {side: one_a_group(together[side], seed=seed) for side in ("validation", "calibration")}
@@ -181,7 +179,7 @@ def scope_of(predictor: Predictor, given: Given, far: Array | None) -> dict[str,
     """
     if predictor.scope is None:
         return None
-    own = _or_none(given.foreignness)
+    own = _or_empty(given.foreignness)
     return measure_scope(predictor.scope, validation=np.zeros(0), test=own, foreign=far).as_json()
 
 
@@ -207,13 +205,13 @@ def _with_threshold(
     """Choose from which score on text is foreign, on independent validation rows, and measure it."""
     if predictor.scope is None:
         return predictor, None
-    own = _or_none(given["validation"].foreignness)
+    own = _or_empty(given["validation"].foreignness)
     scope = _bounded(predictor.scope, own[independent], far, alarms=settings.scope_alarms)
     figures = measure_scope(
         scope,
         validation=own,
-        test=_or_none(given["test"].foreignness),
-        foreign=None if far is None else _or_none(far.test.foreignness),
+        test=_or_empty(given["test"].foreignness),
+        foreign=None if far is None else _or_empty(far.test.foreignness),
         alarms=settings.scope_alarms,
     )
     return predictor.within(scope).deciding({"scope": settings.scope}), figures
@@ -221,7 +219,7 @@ def _with_threshold(
 
 def _bounded(scope: Scope, own: Array, far: _Far | None, *, alarms: float) -> Scope:
     """Choose the threshold: from rows labelled as foreign where there are some, else from the user's own."""
-    found = scope if far is None else scope.separating(own, _or_none(far.sets.foreignness))
+    found = scope if far is None else scope.separating(own, _or_empty(far.sets.foreignness))
     return found if found.chosen_from else scope.allowing(own, alarms=alarms)
 
 
@@ -237,5 +235,6 @@ def _confidence(predictor: Predictor, rows: Rows, given: Given, *, kept: Array |
     return Confidence.of(predictor.task, rows, probabilities, foreign=foreign)
 
 
-def _or_none(scores: Array | None) -> Array:
+def _or_empty(scores: Array | None) -> Array:
+    """Take no scores for scores of no rows."""
     return np.zeros(0) if scores is None else scores
