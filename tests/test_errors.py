@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shlex
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from bertsmith import errors
 from bertsmith.atomic import write_manifest
+from bertsmith.errors import MissingExtraError, UsageError
 from tests.cli.finished import SETTINGS, Said, execute, finished_run, flags, say
 
 GOOD = "text,label\n" + "".join(
@@ -231,7 +233,7 @@ CASES: list[tuple[str, int, str, str]] = [
     ("predict run --device tpu text", 2, "'--device' must be auto, cpu, mps, cuda or cuda:N. Got 'tpu' instead.", ""),
     ("predict run --text-pair b -- a", 2, "this model was trained on single texts, so there are no pairs.", ""),
     ("predikt run", 2,
-     'Unknown command "predikt". Did you mean "predict"? Available commands: check, train, tune, evaluate, compare, predict, explain, drift, ...',
+     'Unknown command "predikt". Did you mean "predict"? Available commands: check, train, tune, evaluate, compare, predict, explain, export, ...',
      f"`bertsmith --help` {HELP}"),
 ]  # fmt: skip
 
@@ -293,7 +295,7 @@ def test_a_changed_model_is_not_used(workplace, monkeypatch, capsys):
     file.write_bytes(file.read_bytes() + b" ")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     for line in ("predict changed text", "evaluate changed toy.csv"):
-        shutil.copy(workplace / "good.csv", workplace / "toy.csv")
+        (workplace / "toy.csv").write_text("text,label\ngood film,positive\nbad film,negative\n")
         said = say(capsys, *shlex.split(line))
         assert said.err == wording(
             f"changed/model/config.json: changed after training. Its sha256 is {found[:16]}…, but the manifest says "
@@ -386,7 +388,7 @@ def test_the_tree_of_errors_is_the_drawn_one():
     }
     assert {name: each.exit_code for name, each in classes.items()} == {
         "BertsmithError": 1, "UsageError": 2, "RecipeError": 2, "EncoderError": 2, "MissingExtraError": 2,
-        "DataError": 1, "BundleError": 1, "CheckpointError": 1, "StoppedError": 130,
+        "DataError": 1, "BundleError": 1, "ExportError": 1, "CheckpointError": 1, "StoppedError": 130,
     }  # fmt: skip
     assert all(issubclass(each, errors.BertsmithError) for each in classes.values())
     assert all(name in (errors.__doc__ or "") for name in classes)
@@ -429,3 +431,11 @@ def test_an_encoder_that_cannot_be_built_leaves_no_run(workplace, tiny_encoder, 
     said = say(capsys, "train", workplace / "good.csv", "--out", tmp_path / "new", "--encoder", tmp_path / "alien")
     assert said.code == 2
     assert not (tmp_path / "new").exists()
+
+
+def test_errors_survive_the_way_between_processes():
+    """Pickled and back, an error has its class, its message and its tip, even where the class words them itself."""
+    for error in (UsageError("no such run.", tip="Look."), MissingExtraError("exporting", "export", "onnx")):
+        back = pickle.loads(pickle.dumps(error))
+        assert type(back) is type(error)
+        assert (back.message, back.tip, str(back)) == (error.message, error.tip, str(error))

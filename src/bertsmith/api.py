@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.recipe import Recipe
 from bertsmith.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from bertsmith.findings import Findings
     from bertsmith.inference.predictor import Predictor
+    from bertsmith.listener import Listener
+    from bertsmith.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Run:
         """What lies where in it."""
         return RunFolder(self.path)
 
-    def predictor(self, *, device: str = "auto") -> Predictor:
-        """Load its model."""
-        return load(self.path, device=device)
+    def predictor(self, *, device: str = "auto", engine: str = "auto") -> Predictor:
+        """Load its model; arguments as for `load`."""
+        return load(self.path, device=device, engine=engine)
 
 
 def train(
@@ -56,6 +57,7 @@ def train(
         BertsmithError: The data, the settings or the place will not do.
     """
     from bertsmith.pipeline import train as train_pipeline
+    from bertsmith.recipe import Recipe
 
     chosen = (recipe or Recipe()).changed(settings)
     trained = train_pipeline(_data(data, chosen), out=Path(out), recipe=chosen, force=force)
@@ -69,6 +71,7 @@ def check(data: Any = None, *, recipe: Recipe | None = None, **settings: Any) ->
         BertsmithError: The data cannot be read, or a setting is wrong.
     """
     from bertsmith.prepare import prepare
+    from bertsmith.recipe import Recipe
 
     chosen = (recipe or Recipe()).changed(settings)
     return prepare(_data(data, chosen), recipe=chosen).findings
@@ -79,13 +82,24 @@ def _data(data: Any, recipe: Recipe) -> Any:
     return (recipe.read.data or None) if data is None else data
 
 
-def load(run: str | Path, *, device: str = "auto", rung: str = "") -> Predictor:
+def load(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+    rung: str = "",
+    listener: Listener | None = None,
+) -> Predictor:
     """Load the model of a run (or a model folder), verified.
 
     Args:
         run: A run, or the model folder of one.
-        device: auto, cpu, cuda, cuda:1 or mps.
+        device: auto, cpu, cuda, cuda:1 or mps; exports run on the CPU.
+        engine: torch, onnx or onnx-int8; auto takes the newest accepted export, else torch.
+        threads: CPU threads; None takes as many as this process may use for an export, and leaves torch as it is.
         rung: `majority`, `tfidf` or `frozen`: take this cheap model of the run's ladder instead.
+        listener: Warned where `auto` passes over an export.
 
     Raises:
         UsageError: There is no such run or rung.
@@ -95,7 +109,7 @@ def load(run: str | Path, *, device: str = "auto", rung: str = "") -> Predictor:
     if rung:
         from bertsmith.rungs import load_rung
 
-        return load_rung(Path(run), rung, device=device)
-    from bertsmith.inference.predictor import load as load_bundle
+        return load_rung(Path(run), rung, device=device, threads=threads)
+    from bertsmith.inference.loading import load as load_bundle
 
-    return load_bundle(Path(run), device=device)
+    return load_bundle(Path(run), device=device, engine=engine, threads=threads, listener=listener)

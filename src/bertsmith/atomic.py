@@ -49,9 +49,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path, *, name: str = "manifest.json") -> None:
-    """Write down every file below `folder` with its size and sha256."""
+def write_manifest(folder: Path, *, name: str = "manifest.json", without: str = "") -> None:
+    """Write down every file below `folder` with its size and sha256; those below the folder `without` are left out."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / name)
+    if without:
+        files = [path for path in files if folder / without not in path.parents]
     entries = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
     }

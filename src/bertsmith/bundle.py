@@ -7,6 +7,7 @@ A bundle is a standard Hugging Face model folder (`pipeline("text-classification
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FORMAT = 1
+EXPORTS = "onnx"
+"""Folder of a bundle that holds its exports; each of them has a manifest of its own."""
 
 
 @dataclass(frozen=True)
@@ -93,28 +96,32 @@ def save(
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)
     write_json(folder / "bertsmith.json", asdict(info))
-    write_manifest(folder)
+    write_manifest(folder, without=EXPORTS)
 
 
 def write_info(folder: Path, info: BundleInfo) -> None:
     """Write `bertsmith.json` again, and its sha256 into the manifest: what was tuned is known last."""
     write_json(folder / "bertsmith.json", asdict(info))
-    write_manifest(folder)
+    write_manifest(folder, without=EXPORTS)
 
 
 def write_card(folder: Path, card: str) -> None:
     """Put the model card (Markdown) into a bundle, and its sha256 into the manifest."""
     write_text(folder / "README.md", card)
-    write_manifest(folder)
+    write_manifest(folder, without=EXPORTS)
 
 
-def load_info(folder: Path) -> BundleInfo:
+def load_info(folder: Path, *, weights: bool = True) -> BundleInfo:
     """Verify a bundle and read its `bertsmith.json`.
+
+    Args:
+        folder: The bundle.
+        weights: False leaves the weights alone, where an export is used in their place; they need not even be there.
 
     Raises:
         BundleError: A file is missing or was changed, or the folder is no bundle.
     """
-    verify(folder)
+    verify(folder, weights=weights)
     try:
         stored: dict[str, Any] = json.loads((folder / "bertsmith.json").read_text(encoding="utf-8"))
         if stored["format"] > FORMAT:
@@ -127,20 +134,16 @@ def load_info(folder: Path) -> BundleInfo:
         raise BundleError(f"{folder}/bertsmith.json: not readable: {error}.") from error
 
 
-def verify(folder: Path) -> None:
-    """Compare every file of a bundle with its manifest.
+def verify(folder: Path, *, weights: bool = True) -> None:
+    """Compare every file of a bundle with its manifest; not the weights, if so said.
 
     Raises:
         BundleError: A file is missing or was changed, or the folder is no bundle.
     """
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        raise BundleError(
-            f"{folder}: no manifest.json, so this is no complete model of bertsmith.",
-            tip="A model is RUN/model of a run that came to its end.",
-        )
-    for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+    for name, entry in _listed(folder).items():
         file = folder / name
+        if not weights and _is_weights(name):
+            continue
         if not file.is_file():
             raise BundleError(f"{file}: missing; the manifest lists it.", tip="Copy the whole model folder again.")
         found = sha256(file)
@@ -150,3 +153,32 @@ def verify(folder: Path) -> None:
                 f"{entry['sha256'][:16]}….",
                 tip="Copy the model folder again, or train again.",
             )
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return one sha256 for the weights of a bundle, from its manifest: equal weights, equal number.
+
+    Raises:
+        BundleError: The folder is no bundle.
+    """
+    found = {name: entry["sha256"] for name, entry in _listed(folder).items() if _is_weights(name)}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _is_weights(name: str) -> bool:
+    return name.startswith("model") and name.endswith((".safetensors", ".safetensors.index.json"))
+
+
+def _listed(folder: Path) -> dict[str, Any]:
+    """Read what the manifest lists: name → size and sha256."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise BundleError(
+            f"{folder}: no manifest.json, so this is no complete model of bertsmith.",
+            tip="A model is RUN/model of a run that came to its end.",
+        )
+    try:
+        found: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{manifest}: not readable: {error}.", tip="Copy the whole model folder again.") from error
+    return found

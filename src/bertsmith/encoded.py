@@ -54,7 +54,8 @@ class Encoded:
     @cached_property
     def owners(self) -> Array:
         """Row of each window, int64 `(windows,)`."""
-        return np.asarray(self.table.column("row").to_numpy(), dtype=np.int64)
+        chunks = self.table.column("row").chunks
+        return np.concatenate([np.zeros(0, np.int64), *map(_numbers, chunks)])
 
     @cached_property
     def window_lengths(self) -> Array:
@@ -131,8 +132,8 @@ class Encoded:
         """Some of the rows, in the order given, numbered anew."""
         wanted = np.asarray(rows, dtype=np.int64)
         counts = np.diff(self._firsts)[wanted]
-        table = self.table.take(pa.array(self.windows_of(wanted)))
-        numbers = pa.array(np.repeat(np.arange(len(wanted), dtype=np.int64), counts))
+        table = self.table.take(number_column(self.windows_of(wanted)))
+        numbers = number_column(np.repeat(np.arange(len(wanted), dtype=np.int64), counts))
         table = table.set_column(table.column_names.index("row"), "row", numbers)
         return replace(self, table=table, cut=self.cut[wanted])
 
@@ -173,9 +174,7 @@ class _Lists:
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> _Lists:
         chunks = tuple(
-            (chunk.offsets.to_numpy().astype(np.int64), chunk.values.to_numpy())
-            for chunk in column.chunks
-            if len(chunk)
+            (_numbers(chunk.offsets).astype(np.int64), _numbers(chunk.values)) for chunk in column.chunks if len(chunk)
         )
         return cls(chunks, column.type.value_type.to_pandas_dtype())
 
@@ -206,6 +205,42 @@ class _Lists:
             begins = offsets[lists[mine] - self._firsts[chunk]]
             gathered[_ranges(places[mine], lengths[mine])] = values[_ranges(begins, lengths[mine])]
         return gathered
+
+
+def number_column(numbers: Array) -> pa.Array:
+    """View numbers, `(rows,)`, as a column, without a copy.
+
+    `pa.array` would import pandas where it is installed, which takes longer than answering a text.
+
+    >>> number_column(np.array([3, 1])).to_pylist()
+    [3, 1]
+    """
+    values = np.ascontiguousarray(numbers)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def _numbers(column: pa.Array) -> Array:
+    """View a column of numbers without gaps, `(rows,)`, as `number_column` does the other way round."""
+    dtype = column.type.to_pandas_dtype()
+    values = column.buffers()[1]
+    found = np.zeros(0, dtype) if values is None else np.frombuffer(values, dtype)
+    return found[column.offset : column.offset + len(column)]
+
+
+def text_column(texts: Sequence[str]) -> pa.Array:
+    """Make a column of texts; of a few without pandas, as `number_column` does.
+
+    >>> text_column(["a", "é"]).to_pylist()
+    ['a', 'é']
+    """
+    if len(texts) > _FEW:
+        return pa.array(texts, pa.string())
+    builder = pa.lib.StringBuilder()
+    builder.append_values(texts)
+    return builder.finish()
+
+
+_FEW = 1000
 
 
 def _sums(counts: Array) -> Array:

@@ -7,6 +7,7 @@
     │   └── MissingExtraError a part of bertsmith that is not installed
     ├── DataError             a file or table that cannot be learned from          exit 1
     ├── BundleError           a model folder that is incomplete or was changed     exit 1
+    ├── ExportError           a model that cannot be exported, or not well enough     exit 1
     ├── CheckpointError       a checkpoint that cannot be saved or used            exit 1
     └── StoppedError          a training that was interrupted and can go on        exit 130
 
@@ -15,6 +16,7 @@ A message says where, what was found and what was expected; the tip says what to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 
@@ -38,6 +40,16 @@ class BertsmithError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.tip}" if self.tip else self.message
+
+    def __reduce__(self) -> tuple[Callable[..., BertsmithError], tuple[object, ...]]:
+        # An error may come from another process; some classes word their message from other arguments.
+        return _as_it_was, (type(self), self.message, self.tip)
+
+
+def _as_it_was(kind: type[BertsmithError], message: str, tip: str) -> BertsmithError:
+    error = kind.__new__(kind)
+    BertsmithError.__init__(error, message, tip=tip)
+    return error
 
 
 class UsageError(BertsmithError):
@@ -70,6 +82,10 @@ class DataError(BertsmithError):
 
 class BundleError(BertsmithError):
     """A model folder that is incomplete, was changed after training, or is no model folder."""
+
+
+class ExportError(BertsmithError):
+    """A model whose export cannot be made, or does not answer as the model does."""
 
 
 class CheckpointError(BertsmithError):

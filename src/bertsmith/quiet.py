@@ -1,9 +1,12 @@
-"""Keep the libraries' own bars and reports off the user's screen: bertsmith says what there is to say."""
+"""Keep the libraries' own bars and reports off the user's screen, and off the network."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import os
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -20,3 +23,16 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def onnx_runtime() -> Any:
+    """Import ONNX Runtime, and let it send nothing.
+
+    From 1.29 on, its builds for Linux report the name and the hashes of every model they load to their maker, unless
+    the environment says otherwise when they are imported (its docs/Privacy.md); the thread that does it would also
+    abort a forked process at its end.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    onnxruntime = importlib.import_module("onnxruntime")
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime

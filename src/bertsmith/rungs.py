@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,9 @@ from bertsmith import baselines, bundle, encoders
 from bertsmith.baselines import Baseline
 from bertsmith.encoded import Encoded
 from bertsmith.errors import UsageError
-from bertsmith.inference.predictor import Done, Predictor, token_encoder
-from bertsmith.inference.torch_engine import pick_device
+from bertsmith.inference.engine import Done
+from bertsmith.inference.predictor import Predictor, token_encoder
+from bertsmith.inference.torch_engine import TorchEngine, pick_device
 from bertsmith.recipe import Recipe
 from bertsmith.run_folder import open_run
 from bertsmith.tasks import Rows, task_named
@@ -51,17 +52,19 @@ class FrozenRung(Predictor):
 
     def probabilities_of(self, rows: Rows, *, done: Done | None = None) -> Array:
         """Ask the rung about what the frozen encoder says."""
-        found = frozen_features(self.model, rows.encoded, outputs=len(self.labels), done=done)
+        model = cast("TorchEngine", self.engine).model
+        found = frozen_features(model, rows.encoded, outputs=len(self.labels), done=done)
         return self.rung.predict_proba(found.views()[self.rung.view])
 
 
-def load_rung(path: Path, name: str, *, device: str = "auto") -> Predictor:
+def load_rung(path: Path, name: str, *, device: str = "auto", threads: int | None = None) -> Predictor:
     """Load a rung of a finished run.
 
     Args:
         path: The run.
         name: `majority`, `tfidf`, `words` or `frozen`.
         device: Where the frozen encoder runs.
+        threads: CPU threads of torch; None leaves them as they are.
 
     Raises:
         UsageError: There is no such run, or no such rung.
@@ -78,12 +81,15 @@ def load_rung(path: Path, name: str, *, device: str = "auto") -> Predictor:
     tokens = token_encoder(info, task, run.model)
     if not rung.view:
         return WordRung(info, task, tokens, None, rung)
+    import torch
     import transformers
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     # The head's random layers, where an encoder has some below its last, come from the run's seed.
     transformers.set_seed(Recipe.load(run.recipe).run.seed)
     model = build(task, encoders.find(Recipe.load(run.recipe).fit.encoder), info.label_set, dropout=None)
-    return FrozenRung(info, task, tokens, model.to(pick_device(device)).eval(), rung)
+    return FrozenRung(info, task, tokens, TorchEngine(model.to(pick_device(device)).eval()), rung)
 
 
 def _decision(scores: dict[str, Any], name: str) -> dict[str, Any]:

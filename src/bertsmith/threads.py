@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from pathlib import Path
@@ -27,7 +28,40 @@ def resolve(threads: int | str) -> int:
 def limit_libraries(threads: int) -> None:
     """Hold the tokenizers' thread pool to `threads`; it must be called before its first use."""
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true" if threads > 1 else "false")
+    os.environ.setdefault(_PARALLEL, "true" if threads > 1 else "false")
+    guard_forks()
+
+
+@functools.cache
+def guard_forks() -> None:
+    """Let a forked process tokenize with one thread: the tokenizers' pool has no threads there, and it would wait.
+
+    The tokenizers library sees to that itself where `TOKENIZERS_PARALLELISM` is not set, and warns of it; where it is
+    set, it hangs.
+    """
+    if hasattr(os, "register_at_fork"):
+        before = _Before()
+        os.register_at_fork(before=before.fork, after_in_parent=before.restore)
+
+
+class _Before:
+    """What the environment said before a fork."""
+
+    def __init__(self) -> None:
+        self._said: str | None = None
+
+    def fork(self) -> None:
+        self._said = os.environ.get(_PARALLEL)
+        os.environ[_PARALLEL] = "false"
+
+    def restore(self) -> None:
+        if self._said is None:
+            os.environ.pop(_PARALLEL, None)
+        else:
+            os.environ[_PARALLEL] = self._said
+
+
+_PARALLEL = "TOKENIZERS_PARALLELISM"
 
 
 def _quota(cgroup: Path) -> int:

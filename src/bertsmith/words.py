@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from bertsmith.encoded import number_column
+
 _WORD = re.compile(r"\w+|[^\w\s]")
 _MARKS = frozenset({"Mn", "Mc", "Me"})
 WORDS = pa.list_(pa.struct({"start": pa.int32(), "end": pa.int32()}))
@@ -52,5 +54,7 @@ def words_of(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.ListArray:
     offsets = np.zeros(len(spans) + 1, dtype=np.int32)
     np.cumsum([len(each) for each in spans], out=offsets[1:])
     flat = np.array([span for each in spans for span in each], dtype=np.int32).reshape(-1, 2)
-    struct = pa.StructArray.from_arrays([pa.array(flat[:, 0]), pa.array(flat[:, 1])], fields=list(WORDS.value_type))
-    return pa.ListArray.from_arrays(pa.array(offsets), struct)
+    struct = pa.StructArray.from_arrays(
+        [number_column(flat[:, 0]), number_column(flat[:, 1])], fields=list(WORDS.value_type)
+    )
+    return pa.ListArray.from_arrays(number_column(offsets), struct)

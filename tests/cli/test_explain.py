@@ -7,8 +7,8 @@ import json
 import pytest
 
 from bertsmith.explaining.explain import explain
-from bertsmith.explaining.marked import marked_page, marked_text, weight_lines
-from bertsmith.inference.predictor import load
+from bertsmith.explaining.marked import TERMINAL_LEGENDS, marked_page, marked_text, weight_lines
+from bertsmith.inference.loading import load
 from tests.cli.finished import finished_run, say
 
 TEXT = "The soup wasn't stale, it was great!"
@@ -37,7 +37,21 @@ def test_marks_for_people(capsys, run, predictor):
     marked = marked_text(wanted, colour=False).plain
     answer = predictor.predict([TEXT])[0]
     assert (said.code, said.err) == (0, "")
-    assert said.out == f"{answer.line}\n\n{marked}\n\n{lines}\n{wanted.sentence}\n"
+    legend = "[Words] speak for the label, {words} against it; the more brackets, the stronger."
+    assert said.out == f"{answer.line}\n\n{marked}\n\n{lines}\n{legend}\n{wanted.sentence}\n"
+
+
+def test_colours_have_a_legend(capsys, run, monkeypatch):
+    """On a terminal with colours the line names these; without, the brackets."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    said = explained(capsys, run, TEXT, "--method", "occlusion")
+    legend = "Green words speak for the label, magenta ones against it, the stronger the fuller."
+    assert said.out.splitlines()[-2] == legend == TERMINAL_LEGENDS[True]
+    monkeypatch.setenv("NO_COLOR", "1")
+    said = explained(capsys, run, TEXT, "--method", "occlusion")
+    assert said.out.splitlines()[-2] == TERMINAL_LEGENDS[False]
 
 
 def test_another_label_is_named(capsys, run, predictor):

@@ -24,7 +24,7 @@ from bertsmith.drift.reference import Reference
 from bertsmith.encoders import Encoder
 from bertsmith.errors import BundleError, DataError, UsageError
 from bertsmith.examples import Columns, Examples, LabelSet, LabelsPrediction, NumberPrediction, Prediction
-from bertsmith.inference.predictor import load
+from bertsmith.inference.loading import load
 from bertsmith.recipe import Read
 from bertsmith.tasks import Rows, task_named
 from bertsmith.tasks.question_answering import AnswerPrediction
@@ -133,6 +133,15 @@ def test_what_is_missing_is_said_before_a_model_is_loaded(bundle, write, tmp_pat
     )
     with pytest.raises(UsageError, match=r"none\.csv"):
         command(capsys, bundle, tmp_path / "none.csv")
+    with pytest.raises(DataError) as bare:
+        command(capsys, bundle, write([], "bare.csv"))
+    assert str(bare.value) == f"{tmp_path}/bare.csv: no rows, only column names.\n  Is it the right file?"
+    with pytest.raises(UsageError) as column:
+        command(capsys, bundle, path, "--text", "body")
+    assert str(column.value) == f"{path}: no column 'body' (--text). Its columns are 'text'."
+    (tmp_path / "numbers.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(DataError, match=r"numbers\.csv: "):
+        command(capsys, bundle, tmp_path / "numbers.csv")
     old = shutil.copytree(bundle, tmp_path / "old")
     (old / "reference.json").unlink()
     with pytest.raises(BundleError, match=r"^.*old/reference\.json: missing, so there is nothing that new rows"):
@@ -217,3 +226,18 @@ def test_sides_without_rows_have_no_part_in_the_reference(predictor):
     ))  # fmt: skip
     assert list(alone.observed.counts) == ["length", "unknown_tokens", "characters_per_token"]
     assert alone.observed.counts["unknown_tokens"].tolist() == [0, 30, 0]
+
+
+def test_the_rows_of_the_run_itself_are_no_new_rows(tiny_encoder, toy_csv, tmp_path, monkeypatch, capsys):
+    """Who looks for drift in the training data is warned, by whatever path; the counts come all the same."""
+    from tests.cli.finished import finished_run, say
+
+    run = finished_run(tiny_encoder, toy_csv).path
+    monkeypatch.chdir(toy_csv.parent)
+    said = say(capsys, "drift", run, toy_csv.name, "--device", "cpu", "--threads", "1")
+    assert (said.code, said.err.splitlines()[0]) == (
+        0, "warning   these are the rows that the run learned from: it is surer of them than of new ones.",
+    )  # fmt: skip
+    other = tmp_path / "other.csv"
+    other.write_bytes(toy_csv.read_bytes())
+    assert "warning" not in say(capsys, "drift", run, other, "--device", "cpu", "--threads", "1").err

@@ -14,8 +14,8 @@ from sklearn.metrics import roc_auc_score
 
 from bertsmith.evaluation.intervals import wilson
 from bertsmith.evaluation.out_of_scope import auroc, measure_scope
+from bertsmith.inference.engine import HeadPass
 from bertsmith.inference.scope import Scope
-from bertsmith.inference.torch_engine import HeadPass
 
 SCORES = st.lists(st.integers(0, 9).map(float), min_size=1, max_size=25).map(np.array)
 NOTHING = HeadPass(np.zeros((2, 2), np.float32), np.eye(2))

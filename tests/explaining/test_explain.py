@@ -15,7 +15,8 @@ from bertsmith.errors import UsageError
 from bertsmith.examples import LabelSet
 from bertsmith.explaining.explain import explain
 from bertsmith.explaining.occlusion import MOST, log_odds, occlude
-from bertsmith.inference.predictor import Predictor, load
+from bertsmith.inference.loading import load
+from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks import task_named
 from bertsmith.training.model import build
 from tests.cli.finished import finished_run

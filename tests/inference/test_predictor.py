@@ -15,8 +15,8 @@ from bertsmith import bundle, encoders
 from bertsmith.bundle import BundleInfo
 from bertsmith.errors import BundleError, UsageError
 from bertsmith.examples import LabelSet
-from bertsmith.inference.predictor import load
-from bertsmith.inference.torch_engine import batches_by_length
+from bertsmith.inference.engine import batches_by_length
+from bertsmith.inference.loading import load
 from bertsmith.tasks.single_label import SingleLabel
 from bertsmith.training.model import build
 
@@ -60,7 +60,7 @@ def test_answers_do_not_depend_on_the_batch(folder):
     together = predictor.predict(TEXTS)
     for budget in (1, 64, 100_000):
         rows = predictor.rows(TEXTS)
-        found = predictor.task.probabilities(predictor.logits_of(rows.encoded, budget=budget))
+        found = predictor.task.probabilities(predictor.engine.logits(rows.encoded, budget=budget))
         again = predictor.task.decode(rows, found, predictor.info.decision)
         assert [each.label for each in again] == [each.label for each in together]
         for one, other in zip(again, together, strict=True):

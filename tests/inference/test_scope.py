@@ -17,8 +17,8 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from bertsmith.errors import BundleError
+from bertsmith.inference.engine import HeadPass
 from bertsmith.inference.scope import FILE, Scope, clouds_of, draw_rows, energy, kind_of
-from bertsmith.inference.torch_engine import HeadPass
 
 SCORES = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=30).map(np.array)
 

@@ -12,9 +12,12 @@ from cyclopts import Parameter
 from bertsmith.cli.console import listener, print_json
 from bertsmith.cli.flags import recipe_of, with_settings
 from bertsmith.cli.loading import bundle_of, load_model
+from bertsmith.errors import DataError
 
 if TYPE_CHECKING:
     from bertsmith.drift.compare import Drift
+    from bertsmith.listener import Listener
+    from bertsmith.recipe import Read
 
 
 @with_settings("text", "text_pair", "encoding", "device", "threads")
@@ -31,21 +34,54 @@ def drift(
     Drift is no error: the exit code is 0 either way, and `drifted` in the JSON says which.
     """
     settings = recipe_of(flags, file=None)
-    from bertsmith.data.files import open_batches
     from bertsmith.drift.new_rows import drift as compare_rows
     from bertsmith.drift.reference import Reference
 
-    # What is not there is said before a model is loaded.
+    speaker = listener(json_output=as_json)
+    # What is not there, or holds no texts, is said before a model is loaded.
     folder = bundle_of(run)
-    open_batches(data, encoding=settings.read.encoding, task="token-labels")
     reference = Reference.load(folder)
-    predictor = load_model(run, settings, what="looking for drift")
-    found = compare_rows(predictor, reference, data, settings=settings.read, listener=listener(json_output=as_json))
+    _require_texts(data, folder, settings.read)
+    _warn_of_own_rows(run, data, speaker)
+    predictor = load_model(run, settings)
+    found = compare_rows(predictor, reference, data, settings=settings.read, listener=speaker)
     if as_json:
         print_json({"source": str(data), **found.as_json()})
     else:
         _print(found, f"{found.rows:,} rows of {data} against those of {run}")
     return 0
+
+
+def _require_texts(data: Path, folder: Path, settings: Read) -> None:
+    """Look at the first rows: can they be read, and are there texts?
+
+    Raises:
+        DataError: The file is broken or has no rows, or its text column cannot be told.
+        UsageError: There is no such file or column.
+    """
+    import pyarrow as pa
+
+    from bertsmith.bundle import load_info
+    from bertsmith.data.columns import find_columns
+    from bertsmith.data.files import open_batches
+    from bertsmith.data.roles import as_settings
+
+    info = load_info(folder, weights=False)
+    batch = next(iter(open_batches(data, encoding=settings.encoding, task=info.task)), None)
+    if batch is None:
+        raise DataError(f"{data}: no rows, only column names.", tip="Is it the right file?")
+    same = as_settings({part: name for part, name in info.columns.items() if name in batch.schema.names})
+    named = {part: name for part, name in same.items() if not getattr(settings, part)}
+    wanted = settings.model_copy(update={**named, "task": info.task})
+    find_columns(pa.Table.from_batches([batch]), wanted, source=str(data), labelled=False)
+
+
+def _warn_of_own_rows(run: Path, data: Path, speaker: Listener) -> None:
+    from bertsmith.recipe import Recipe
+
+    recipe = run / "recipe.toml"
+    if recipe.is_file() and Recipe.load(recipe).read.data == str(data.resolve()):
+        speaker.warn("these are the rows that the run learned from: it is surer of them than of new ones.")
 
 
 def _print(found: Drift, title: str) -> None:

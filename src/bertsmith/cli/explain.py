@@ -47,7 +47,8 @@ def explain(  # noqa: PLR0913 - one parameter a flag
     from bertsmith.recipe import Recipe
 
     settings = Recipe().changed({"device": device, "threads": threads}, shown=lambda name: f"--{name}")
-    predictor = load_model(run, settings, what="explaining", rung=rung)
+    # Gradients are torch's; an export answers within its gate, but it has none.
+    predictor = load_model(run, settings, rung=rung, engine="torch")
     explanation = explain_text(predictor, text, pair=text_pair, label=label, method=method)
     answer = predictor.predict(*([each] for each in explanation.texts))[0]
     if html is not None:
@@ -65,7 +66,7 @@ def explain(  # noqa: PLR0913 - one parameter a flag
 
 
 def _show(explanation: Explanation, answer: Answer) -> None:
-    from bertsmith.explaining.marked import marked_text, weight_lines
+    from bertsmith.explaining.marked import TERMINAL_LEGENDS, marked_text, weight_lines
 
     console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
     colour = console.color_system is not None and not console.no_color
@@ -80,4 +81,6 @@ def _show(explanation: Explanation, answer: Answer) -> None:
     for line in weight_lines(explanation):
         console.print(f"  {line}")
     console.print()
+    if explanation.ranked():
+        console.print(TERMINAL_LEGENDS[colour])
     console.print(explanation.sentence)

@@ -21,28 +21,33 @@ def bundle_of(run: Path) -> Path:
     return run if (run / "bertsmith.json").is_file() else open_run(run).model
 
 
-def load_model(run: Path, settings: Recipe, *, what: str, rung: str = "") -> Predictor:
+def load_model(
+    run: Path, settings: Recipe | None, *, rung: str = "", engine: str = "auto", json_output: bool = False
+) -> Predictor:
     """Load the model of a run, or of a model folder.
 
     Args:
         run: The run, or its model folder.
-        settings: Its `device` and `threads` are used.
-        what: What needs the model, for the message where a package is missing.
+        settings: Its `device` and `threads` are used; None for `auto` both, without reading what a recipe is.
         rung: A cheap model of the run's ladder, to be taken instead.
+        engine: `auto` takes the newest accepted export, else torch.
+        json_output: True where stdout is for JSON alone.
 
     Raises:
-        BertsmithError: There is no such run or rung, or it is incomplete, or a package is missing.
+        BertsmithError: There is no such run, rung or export, or it is incomplete, or a package is missing.
     """
     from bertsmith import threads
-    from bertsmith.encoders import require
+    from bertsmith.api import load
+    from bertsmith.cli.console import listener
 
     bundle_of(run)
-    require("torch", what=what, extra="train")
-    number = threads.resolve(settings.run.threads)
+    number = threads.resolve(settings.run.threads if settings else "auto")
     threads.limit_libraries(number)
-    import torch
-
-    from bertsmith.api import load
-
-    torch.set_num_threads(number)
-    return load(run, device=settings.run.device, rung=rung)
+    return load(
+        run,
+        device=settings.run.device if settings else "auto",
+        engine=engine,
+        threads=number,
+        rung=rung,
+        listener=listener(json_output=json_output),
+    )

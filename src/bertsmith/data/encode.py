@@ -20,7 +20,8 @@ from tokenizers import Encoding, Tokenizer
 
 from bertsmith.atomic import replacing
 from bertsmith.data.picks import Picks, part_of, token_picks, word_picks
-from bertsmith.encoded import Array, Encoded
+from bertsmith.encoded import Array, Encoded, number_column
+from bertsmith.threads import guard_forks
 from bertsmith.words import words_of
 
 _CHUNK = 4096
@@ -124,6 +125,9 @@ class TokenEncoder:
         return self._tokenizer(None)
 
     def _tokenizer(self, strategy: str | None, stride: int = 0) -> Tokenizer:
+        guard_forks()
+        if strategy is None and self.tokenizer.truncation is None and self.tokenizer.padding is None:
+            return self.tokenizer
         tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -255,7 +259,7 @@ def _batch_of(windows: list[list[Any]], picks: list[Picks] | None, begin: int) -
     flat = list(chain.from_iterable(windows))
     rows = np.repeat(np.arange(begin, begin + len(windows), dtype=np.int64), [len(each) for each in windows])
     ids, types = [each.ids for each in flat], [each.type_ids for each in flat]
-    columns = [_lists(ids, np.int32), _lists(types, np.int8), pa.array(rows)]
+    columns = [_lists(ids, np.int32), _lists(types, np.int8), number_column(rows)]
     if picks is None:
         return pa.RecordBatch.from_arrays(columns, schema=_WINDOWS)
     columns += [_joined([each[which] for each in picks]) for which in range(3)]
@@ -265,16 +269,16 @@ def _batch_of(windows: list[list[Any]], picks: list[Picks] | None, begin: int) -
 def _lists(lists: list[list[int]], dtype: Any) -> pa.ListArray:
     lengths = [len(each) for each in lists]
     values = np.fromiter(chain.from_iterable(lists), dtype, sum(lengths))
-    return pa.ListArray.from_arrays(_starts(lengths), pa.array(values))
+    return pa.ListArray.from_arrays(_starts(lengths), number_column(values))
 
 
 def _joined(arrays: list[Array]) -> pa.ListArray:
     values = np.concatenate(arrays).astype(np.int32)
-    return pa.ListArray.from_arrays(_starts([len(each) for each in arrays]), pa.array(values))
+    return pa.ListArray.from_arrays(_starts([len(each) for each in arrays]), number_column(values))
 
 
 def _starts(lengths: list[int]) -> pa.Array:
-    return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    return number_column(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
 
 
 def _strings(column: pa.ChunkedArray | Sequence[str], begin: int) -> list[str]:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.encoders import require
+from bertsmith.inference.engine import TOKEN_BUDGET
 from bertsmith.inference.outputs import head_outputs
-from bertsmith.inference.torch_engine import TOKEN_BUDGET, known_inputs
+from bertsmith.inference.torch_engine import known_inputs
 
 if TYPE_CHECKING:
     import torch

@@ -15,6 +15,7 @@ from bertsmith.explaining.explanation import Completeness, Explanation, Method, 
 from bertsmith.explaining.occlusion import Answers, occlude
 from bertsmith.explaining.words import Reading, Span, reading, word_spans, word_weights, words_read
 from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.torch_engine import TorchEngine
 
 Array = np.ndarray[Any, Any]
 Place: TypeAlias = tuple[int, Span]
@@ -90,7 +91,7 @@ def _check(engine: Answers, method: str) -> None:
 
 def _has_gradients(engine: Answers) -> bool:
     """Say whether the answers are those of a torch model, and not of a rung or an engine around or instead of it."""
-    return type(engine) is Predictor and hasattr(engine.model, "get_input_embeddings")
+    return type(engine) is Predictor and engine.engine.name == "torch"
 
 
 def _target(engine: Answers, label: str | None, probabilities: Array) -> int:
@@ -135,7 +136,8 @@ def _by_gradients(
     blank = batch["input_ids"].copy()
     for row, window in zip(blank, read.windows, strict=True):
         row[: len(window)][window >= 0] = encoded.pad_id
-    found = integrate(predictor.model, Question(batch, blank, target, encoded.pooling), steps=steps)
+    model = cast("TorchEngine", predictor.engine).model
+    found = integrate(model, Question(batch, blank, target, encoded.pooling), steps=steps)
     tokens = read.summed(found.weights)
     parts = []
     for part, text in enumerate(texts):

@@ -68,6 +68,8 @@ def one_a_window(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         mask: The attention mask, `(windows, tokens)`. Decoders have their head on every token and take the last one
             that is no padding.
     """
+    import torch
+
     if inputs.dim() == 2:
         return inputs
-    return inputs[range(len(inputs)), mask.sum(1) - 1]
+    return inputs[torch.arange(inputs.shape[0], device=inputs.device), mask.sum(1) - 1]

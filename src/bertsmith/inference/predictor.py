@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from bertsmith import bundle
 from bertsmith.bundle import BundleInfo
 from bertsmith.data.encode import TokenEncoder
-from bertsmith.encoded import Encoded
-from bertsmith.encoders import Encoder, require
+from bertsmith.encoded import Encoded, text_column
+from bertsmith.encoders import Encoder
 from bertsmith.errors import UsageError
 from bertsmith.examples import Columns, Examples, LabelSet
-from bertsmith.inference.first_token import leave_out_other_tokens
+from bertsmith.inference.engine import Done, Engine
 from bertsmith.inference.scope import Scope
-from bertsmith.inference.torch_engine import TOKEN_BUDGET, logits, logits_and_inputs, pick_device
-from bertsmith.quiet import quiet_transformers
-from bertsmith.tasks import Answer, Rows, Task, task_named
+from bertsmith.tasks import Answer, Rows, Task
 from bertsmith.tasks.protocol import Texts
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 Array = np.ndarray[Any, Any]
-Done = Callable[[int], None]
 
 
 AT_ONCE = 16_384
@@ -59,14 +52,14 @@ class Predictor:
         info: What the bundle says about it.
         task: Turns logits into answers.
         tokens: Turns texts into token ids, as in training.
-        model: The weights, fp32.
+        engine: Runs the model.
         scope: Tells text from elsewhere; None where the model has none.
     """
 
     info: BundleInfo
     task: Task
     tokens: TokenEncoder
-    model: PreTrainedModel | Any
+    engine: Engine | Any
     scope: Scope | None = field(default=None, kw_only=True)
 
     @property
@@ -143,7 +136,7 @@ class Predictor:
             some = rows.encoded
             if len(rows) > AT_ONCE:
                 some = some.take(np.arange(begin, min(len(rows), begin + AT_ONCE)))
-            both = logits_and_inputs(self.model, some, done=done)
+            both = self.engine.logits_and_inputs(some, done=done)
             parts.append(both.logits)
             scores.append(self.scope.scores(both))
         found = np.concatenate(parts)
@@ -165,15 +158,17 @@ class Predictor:
     def answer_schema(self) -> pa.Schema:
         """Name and type the columns of an answer in a file."""
         own = self.task.answer_schema()
-        return own if self.scope is None else own.append(pa.field("out_of_scope", pa.float64()))
+        if self.scope is None:
+            return own
+        return own.append(pa.field("out_of_scope", pa.float64())).append(pa.field("foreign", pa.bool_()))
 
     def probabilities_of(self, rows: Rows, *, done: Done | None = None) -> Array:
         """Return what is decided by, for rows that are already encoded, float64 `(units, outputs)`."""
         return self.task.probabilities(self.logits_of(rows.encoded, done=done))
 
-    def logits_of(self, encoded: Encoded, *, budget: int = TOKEN_BUDGET, done: Done | None = None) -> Array:
+    def logits_of(self, encoded: Encoded, *, done: Done | None = None) -> Array:
         """Return the logits of rows that are already encoded, float32 `(units, outputs)`."""
-        return logits(self.model, encoded, budget=budget, done=done)
+        return self.engine.logits(encoded, done=done)
 
     def deciding(self, decision: dict[str, Any]) -> Predictor:
         """Return the same model with other thresholds."""
@@ -182,31 +177,6 @@ class Predictor:
     def within(self, scope: Scope | None) -> Predictor:
         """Return the same model with another scope, or none."""
         return dataclasses.replace(self, scope=scope)
-
-
-def load(folder: Path, *, device: str = "auto") -> Predictor:
-    """Load a bundle (`RUN/model`) or the bundle of a run (`RUN`), verified.
-
-    Raises:
-        BundleError: It is incomplete, was changed, or is none.
-        MissingExtraError: torch or transformers is not installed.
-    """
-    path = folder / "model" if (folder / "model" / "bertsmith.json").is_file() else folder
-    info = bundle.load_info(path)
-    require("torch", what="predicting", extra="train")
-    require("transformers", what="predicting", extra="train")
-    import torch
-    import transformers
-
-    task = task_named(info.task)
-    with quiet_transformers():
-        model = getattr(transformers, task.model_class).from_pretrained(
-            str(path), dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-    model.to(pick_device(device)).eval()
-    leave_out_other_tokens(model)
-    tokens = token_encoder(info, task, path)
-    return Predictor(info=info, task=task, tokens=tokens, model=model, scope=Scope.load(path))
 
 
 def token_encoder(info: BundleInfo, task: Task, folder: Path) -> TokenEncoder:
@@ -224,7 +194,7 @@ def token_encoder(info: BundleInfo, task: Task, folder: Path) -> TokenEncoder:
 
 
 def _column(texts: Texts) -> Any:
-    return texts if isinstance(texts, pa.ChunkedArray) else pa.array(texts, pa.string())
+    return texts if isinstance(texts, pa.ChunkedArray) else text_column(texts)
 
 
 def check_texts(texts: Texts, pairs: Texts | None, *, wants_pairs: bool) -> None:

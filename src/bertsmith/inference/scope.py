@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from bertsmith.atomic import replacing, umask
 from bertsmith.errors import BundleError
-from bertsmith.inference.torch_engine import HeadPass
+from bertsmith.inference.engine import HeadPass
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["one", "several", "number"]
@@ -35,7 +36,7 @@ LABEL_ROWS = 20
 """With many labels as many rows for each as this, where that is more."""
 RANK = 256
 """Directions whose spread is kept; all others share one. More were level (docs/explanation/out-of-scope.md)."""
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,12 +205,54 @@ class Scope:
         return replace(self, distances=spreads[0], energies=spreads[1])
 
     def _near(self, inputs: Array) -> Array:
-        rows = _whiten(_unit(inputs), self.basis, self.gains, self.gain)
-        centres = self.centres.astype(np.float64)
-        squares = (rows**2).sum(axis=1)[:, None] - 2 * rows @ centres.T + (centres**2).sum(axis=1)
-        return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0.0) / rows.shape[1]))
+        centres, width = self._centres, self._centres.shape[1]
+        found = self._products.of(_unit(inputs))
+        rows, towards = found[:, :width], found[:, width:]
+        squares = (rows**2).sum(axis=1)[:, None] - 2 * towards + (centres**2).sum(axis=1)
+        return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0.0) / width))
+
+    @cached_property
+    def _centres(self) -> Array:
+        return self.centres.astype(np.float64)
+
+    @cached_property
+    def _products(self) -> ExactProducts:
+        """What rows of length one are multiplied with: the whitening, and the whitening times every centre."""
+        basis = self.basis.astype(np.float64)
+        whitening = self.gain * np.eye(len(basis)) + (basis * self.gains) @ basis.T
+        return ExactProducts.with_columns(np.hstack([whitening, whitening @ self._centres.T]))
 
 
+@dataclass(frozen=True, eq=False)
+class ExactProducts:
+    """A matrix product that comes out the same, to the last bit, for a row alone and among any others.
+
+    A matrix library adds up in an order that depends on how many rows there are, on the CPU and on its threads, and
+    every order rounds differently. Here both sides are whole numbers, so small that every sum is exact in float64,
+    whatever its order: rows of length at most one and columns brought to length one, both with 26 bits; by Cauchy and
+    Schwarz no sum of their products, nor any part of it, needs more than 53.
+
+    Attributes:
+        numbers: The columns as whole numbers, float64 `(width, columns)`.
+        steps: What one step is worth in each column's products, float64 `(columns,)`.
+    """
+
+    numbers: Array
+    steps: Array
+
+    @classmethod
+    def with_columns(cls, columns: Array) -> ExactProducts:
+        """Take the columns, `(width, columns)`, width at most 65,536."""
+        # Powers of two: dividing by them rounds nothing.
+        lengths = np.exp2(np.ceil(np.log2(np.maximum(np.linalg.norm(columns, axis=0), 1e-300))))
+        return cls(np.rint(columns / lengths * 2.0**_COLUMN_BITS), lengths * 2.0 ** -(_COLUMN_BITS + _ROW_BITS))
+
+    def of(self, rows: Array) -> Array:
+        """Multiply rows of length at most one, `(rows, width)`, with the columns: float64 `(rows, columns)`."""
+        return np.asarray((np.rint(rows * 2.0**_ROW_BITS) @ self.numbers) * self.steps)
+
+
+_ROW_BITS, _COLUMN_BITS = 26, 26
 _ARRAYS = ("centres", "basis", "gains")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.errors import BertsmithError
-from bertsmith.inference.torch_engine import batches_by_length
+from bertsmith.inference.engine import batches_by_length
 from bertsmith.listener import Listener
 from bertsmith.masked.masking import Masked, Masking, mask_batch
 from bertsmith.masked.model import masked_logits

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import expit
 
 from bertsmith.encoded import Encoded
 from bertsmith.examples import Examples, LabelSet, LabelsPrediction
@@ -15,6 +14,7 @@ from bertsmith.findings import Finding
 from bertsmith.tasks.label_sets import distinct_sets, numbered_rows, set_matrix
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
 from bertsmith.tasks.softening import class_weights
+from bertsmith.tasks.squashing import sigmoid
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,7 @@ class MultiLabel:
     compared: tuple[str, ...] = ("micro_f1", "macro_f1")
     rungs: tuple[str, ...] = ("majority", "tfidf", "frozen")
     confident = False
+    calibrates = "no threshold is tuned, each label is given from 0.5 on"
     named = True
 
     def labels(self, examples: Examples) -> LabelSet:
@@ -117,7 +118,7 @@ class MultiLabel:
 
     def probabilities(self, logits: Array) -> Array:
         """Sigmoids in float64."""
-        return np.asarray(expit(logits.astype(np.float64)))
+        return np.asarray(sigmoid(logits.astype(np.float64)))
 
     def decide(self, rows: Rows, probabilities: Array) -> dict[str, Any]:
         """Tune a threshold for each label; {} without rows."""

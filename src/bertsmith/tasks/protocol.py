@@ -139,6 +139,8 @@ class Task(Protocol):
 
     confident: bool
     """Whether an answer is one label with a probability of being right, so that it can be declined."""
+    calibrates: str
+    """What cannot be had without calibration rows."""
     named: bool
     """Whether a row's targets are labels with names, so that a name is something like a row of its label."""
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import softmax
 
 from bertsmith.encoded import Encoded
 from bertsmith.errors import DataError
@@ -24,6 +23,7 @@ from bertsmith.tasks.answer_spans import Spans, answerable, best_spans, gold_tex
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Unit
 from bertsmith.tasks.softening import WithoutLabels
 from bertsmith.tasks.squad_metrics import answer_scores
+from bertsmith.tasks.squashing import softmax
 
 if TYPE_CHECKING:
     import torch
@@ -104,6 +104,7 @@ class QuestionAnswering(WithoutLabels):
     compared: tuple[str, ...] = ("f1", "exact_match")
     rungs: tuple[str, ...] = ("frozen",)
     confident = False
+    calibrates = "how sure an answer must be is not tuned"
     named = False
 
     def labels(self, examples: Examples) -> LabelSet:

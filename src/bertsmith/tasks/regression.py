@@ -44,6 +44,7 @@ class Regression(WithoutLabels):
     compared: tuple[str, ...] = ("mse", "pearson", "spearman")
     rungs: tuple[str, ...] = ("majority", "tfidf", "frozen")
     confident = False
+    calibrates = "numbers need none"
     named = False
 
     def labels(self, examples: Examples) -> LabelSet:

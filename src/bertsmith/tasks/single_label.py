@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import entr, softmax
 
 from bertsmith.encoded import Encoded
 from bertsmith.examples import UNKNOWN, Examples, LabelSet, Prediction
 from bertsmith.findings import Finding
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
 from bertsmith.tasks.softening import class_weights, smoothed
+from bertsmith.tasks.squashing import softmax
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,7 @@ class SingleLabel:
     compared: tuple[str, ...] = ("accuracy", "macro_f1")
     rungs: tuple[str, ...] = ("majority", "tfidf", "frozen")
     confident = True
+    calibrates = "UNKNOWN thresholds cannot be promised"
     named = True
 
     def labels(self, examples: Examples) -> LabelSet:
@@ -120,7 +121,7 @@ class SingleLabel:
 
     def probabilities(self, logits: Array) -> Array:
         """Softmax in float64."""
-        return np.asarray(softmax(logits.astype(np.float64), axis=-1))
+        return np.asarray(softmax(logits.astype(np.float64)))
 
     def decide(self, rows: Rows, probabilities: Array) -> dict[str, Any]:
         """Tune nothing: the most probable label is the answer."""
@@ -256,6 +257,8 @@ def _soft(rows: Rows) -> Array | None:
 
 
 def _soft_detail(rows: Rows) -> dict[str, Any]:
+    from scipy.special import entr
+
     soft = _soft(rows)
     if soft is None:
         return {}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import softmax
 
 from bertsmith.encoded import Encoded
 from bertsmith.errors import DataError
@@ -15,6 +14,7 @@ from bertsmith.examples import Examples, LabelSet
 from bertsmith.findings import Finding
 from bertsmith.tasks.protocol import Array, Decision, Metrics, Rows, Statistics, Texts, Unit
 from bertsmith.tasks.softening import class_weights, smoothed
+from bertsmith.tasks.squashing import softmax
 from bertsmith.tasks.tags import OUTSIDE, PLAIN, Reading, Tagged, scheme_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class TokenLabels:
     compared: tuple[str, ...] = ("span_f1", "token_accuracy")
     rungs: tuple[str, ...] = ("majority", "words", "frozen")
     confident = False
+    calibrates = "tags and spans need none"
     named = False
 
     def labels(self, examples: Examples) -> LabelSet:
@@ -149,7 +150,7 @@ class TokenLabels:
 
     def probabilities(self, logits: Array) -> Array:
         """Softmax in float64."""
-        return np.asarray(softmax(logits.astype(np.float64), axis=-1))
+        return np.asarray(softmax(logits.astype(np.float64)))
 
     def decide(self, rows: Rows, probabilities: Array) -> dict[str, Any]:
         """Tune nothing: the most probable tag is the answer."""

@@ -21,6 +21,7 @@ from bertsmith.errors import BertsmithError, CheckpointError
 from bertsmith.flops import train_flops
 from bertsmith.inference.first_token import first_token_only
 from bertsmith.inference.torch_engine import logits
+from bertsmith.kept_memory import kept_memory
 from bertsmith.listener import Listener
 from bertsmith.quiet import quiet_transformers
 from bertsmith.recipe import Recipe
@@ -34,7 +35,6 @@ from bertsmith.training.dropout import cheap_dropout
 from bertsmith.training.facts import facts_of
 from bertsmith.training.frozen_layers import Cached, Store, run_once
 from bertsmith.training.interrupts import Interrupts, listening
-from bertsmith.training.kept_memory import kept_memory
 from bertsmith.training.peak import gemm_peak
 from bertsmith.training.savings import Beside, Savings, needed, state_of
 from bertsmith.training.strategies import Strategy

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.encoded import Encoded
+from bertsmith.inference.engine import batches_by_length
 from bertsmith.inference.head import head_layer
 from bertsmith.inference.outputs import pool_windows, units_of_windows
-from bertsmith.inference.torch_engine import batches_by_length, evaluating, to_inputs
+from bertsmith.inference.torch_engine import evaluating, to_inputs
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bertsmith.encoded import Encoded
-from bertsmith.inference.torch_engine import batches_by_length, evaluating, to_inputs
+from bertsmith.inference.engine import batches_by_length
+from bertsmith.inference.torch_engine import evaluating, to_inputs
 from bertsmith.listener import Listener
 from bertsmith.training.boundary import Boundary, states_of
 

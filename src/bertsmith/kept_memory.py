@@ -1,8 +1,8 @@
-"""Kept memory: what a training step frees stays with the process, and the next step takes it again.
+"""Kept memory: what a pass through a model frees stays with the process, and the next pass takes it again.
 
-glibc gives freed memory back to the system: large blocks at once, and the end of the heap when it has grown. A step
-frees all that it computed, so the next one gets each page anew, zeroed by the kernel one by one. On texts of 128 tokens
-that was a fifth of a step (docs/lab-notes.md).
+glibc gives freed memory back to the system: large blocks at once, and the end of the heap when it has grown. A step of
+training frees all that it computed, so the next one gets each page anew, zeroed by the kernel one by one. On texts of
+128 tokens that was a fifth of a step; of an INT8 pass over 1,024 tokens it was more than a third (docs/lab-notes.md).
 """
 
 from __future__ import annotations
@@ -42,6 +42,21 @@ def kept_memory() -> Iterator[bool]:
     finally:
         _set(library, _USUAL)
         library.malloc_trim(0)
+
+
+def keep_memory() -> bool:
+    """Keep freed memory for as long as the process lives, as a process does that only answers.
+
+    What it keeps is at most what its largest pass needed.
+
+    Returns:
+        As `kept_memory` yields.
+    """
+    library = _glibc(os.environ)
+    if library is None:
+        return False
+    _set(library, _KEPT)
+    return True
 
 
 def _glibc(environment: Mapping[str, str]) -> ctypes.CDLL | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertsmith.training import kept_memory
+from bertsmith import kept_memory
 from tests.training.test_fit_strategies import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,8 +40,8 @@ def test_pages_are_brought_once():
     # Each in a process of its own: how a heap that others have used behaves depends on what they left in it.
     code = """
 import contextlib, sys
-from tests.training.test_kept_memory import faults_of
-from bertsmith.training.kept_memory import kept_memory
+from tests.test_kept_memory import faults_of
+from bertsmith.kept_memory import kept_memory
 with kept_memory() if sys.argv[1] == "kept" else contextlib.nullcontext():
     faults_of(20)
     print(faults_of(10))
