@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bertsmith"
 FLOORS = (
-    ("errors", "clock", "atomic", "listener", "quiet", "ranks", "threads"),
+    ("errors", "clock", "atomic", "kept_memory", "listener", "quiet", "ranks", "threads"),
     ("findings", "examples", "recipe", "encoded", "words"),
     ("encoders", "flops", "run_folder", "bundle"),
     ("tasks",),
@@ -24,9 +24,10 @@ FLOORS = (
     ("record", "telling"),
     ("prepare",),
     ("learning", "deciding", "assessing"),
-    ("pipeline", "rescore"),
-    ("tuning",),
+    ("pipeline", "rescore", "export"),
+    ("tuning", "feedback"),
     ("api",),
+    ("serve",),
     ("cli",),
     ("__main__",),
 )

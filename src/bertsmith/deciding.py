@@ -8,7 +8,7 @@ calibration rows. What is tuned for other kinds of tasks (thresholds of labels) 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from bertsmith.evaluation.accept_rule import parse
 from bertsmith.evaluation.acceptance import Accepted, Confidence, choose
 from bertsmith.evaluation.intervals import wilson
 from bertsmith.evaluation.out_of_scope import ScopeFigures, measure_scope, named
-from bertsmith.inference.predictor import Done, Given, Predictor
+from bertsmith.inference.engine import Done
+from bertsmith.inference.predictor import Given, Predictor
 from bertsmith.inference.scope import Scope, draw_rows
-from bertsmith.inference.torch_engine import logits_and_inputs
 from bertsmith.recipe import Decide
 from bertsmith.tasks import Answer, Rows
 
@@ -109,14 +109,59 @@ def decide(  # noqa: PLR0913 - a stage: model, rows, what is known of them, sett
         seed: Draws training rows for the scope where there are very many.
         done: Told how many windows each batch had, of all sides but `train`.
     """
-    asked = [side for side in sides if side != "train"]
+    confident = predictor.task.confident
+    if confident and settings.scope != "off" and len(sides["train"]):
+        predictor = predictor.within(_surround(predictor, sides, seed=seed))
+    asked = {side: rows for side, rows in sides.items() if side != "train"}
+    return _thresholds(predictor, asked, foreign, together=together, settings=settings, seed=seed, done=done)
+
+
+def redecide(  # noqa: PLR0913 - as decide
+    predictor: Predictor,
+    sides: Mapping[str, Rows],
+    foreign: Foreign | None,
+    *,
+    together: Mapping[str, Array],
+    settings: Decide,
+    seed: int,
+    done: Done | None = None,
+) -> Decided:
+    """Choose all thresholds again for a finished model that another engine runs.
+
+    Its scope stays as it was drawn around the training rows, in the units of then; from which score on text is foreign,
+    and from which score on answers are given, is chosen on what this engine gives.
+
+    Args:
+        predictor: A finished model; its thresholds are left out of account.
+        sides: `validation`, `calibration` and `test`; test rows decide nothing.
+        foreign: As for `decide`.
+        together: As for `decide`.
+        settings: As for `decide`.
+        seed: As for `decide`.
+        done: As for `decide`.
+    """
+    scope = predictor.scope
+    if scope is not None:
+        scope = replace(scope, threshold=float("inf"), chosen_from="")
+    blank = predictor.deciding({}).within(scope)
+    return _thresholds(blank, sides, foreign, together=together, settings=settings, seed=seed, done=done)
+
+
+def _thresholds(  # noqa: PLR0913 - as decide
+    predictor: Predictor,
+    sides: Mapping[str, Rows],
+    foreign: Foreign | None,
+    *,
+    together: Mapping[str, Array],
+    settings: Decide,
+    seed: int,
+    done: Done | None,
+) -> Decided:
+    """Choose thresholds for a model whose scope is drawn; `sides` are those that it did not learn from."""
+    given = {side: predictor.ask(rows, done=done) for side, rows in sides.items()}
     if not predictor.task.confident:
-        given = {side: predictor.ask(sides[side], done=done) for side in asked}
         tuned = _tuned(predictor, sides["calibration"], given["calibration"])
         return Decided(predictor.deciding(tuned), given, None, None)
-    if settings.scope != "off" and len(sides["train"]):
-        predictor = predictor.within(_surround(predictor, sides, seed=seed))
-    given = {side: predictor.ask(sides[side], done=done) for side in asked}
     far = None
     if foreign is not None:
         far = _Far(*(predictor.ask(rows) for rows in (foreign.sets, foreign.calibration, foreign.test)))
@@ -192,11 +237,11 @@ def _surround(predictor: Predictor, sides: Mapping[str, Rows], *, seed: int) -> 
     train, validation = sides["train"], sides["validation"]
     drawn = draw_rows(train.targets, seed=seed)
     rows = train if len(drawn) == len(train) else train.take(drawn)
-    learned = logits_and_inputs(predictor.model, rows.encoded)
+    learned = predictor.engine.logits_and_inputs(rows.encoded)
     # A thousand rows tell the mean and the spread of a score well enough.
     places = np.linspace(0, len(validation) - 1, min(len(validation), MEASURED)).round().astype(np.int64)
     some = validation.encoded.take(places)
-    return Scope.fit(learned, rows.targets, logits_and_inputs(predictor.model, some))
+    return Scope.fit(learned, rows.targets, predictor.engine.logits_and_inputs(some))
 
 
 def _with_threshold(
