@@ -42,23 +42,23 @@ def lines_of(out: str) -> list[dict]:
 
 
 def test_json_is_one_object_a_line(run, capsys):
-    """text, label, guess, score, unknown, out_of_scope: exactly these, in order, one line a text."""
+    """text, label, guess, score, unknown, out_of_scope, foreign: exactly these, in order, one line a text."""
     said = say(capsys, "predict", run.path, "good food", "bad staff", "--json")
     predictor = bertsmith.load(run.path)
     assert said.code == 0
     assert lines_of(said.out) == [
         {"text": text, "label": each.label, "guess": each.guess, "score": each.score, "unknown": False,
-         "out_of_scope": each.out_of_scope}
+         "out_of_scope": each.out_of_scope, "foreign": each.foreign}
         for text, each in zip(["good food", "bad staff"], predictor.predict(["good food", "bad staff"]), strict=True)
     ]  # fmt: skip
-    assert list(lines_of(said.out)[0]) == ["text", "label", "guess", "score", "unknown", "out_of_scope"]
+    assert list(lines_of(said.out)[0]) == ["text", "label", "guess", "score", "unknown", "out_of_scope", "foreign"]
     assert said.err == ""
 
 
 def test_scores_are_those_of_every_label(run, capsys):
     """--scores adds the probability of each label; they add up to one."""
     [line] = lines_of(say(capsys, "predict", run.path, "good food", "--json", "--scores").out)
-    assert list(line) == ["text", "label", "guess", "score", "unknown", "out_of_scope", "scores"]
+    assert list(line) == ["text", "label", "guess", "score", "unknown", "out_of_scope", "foreign", "scores"]
     assert list(line["scores"]) == ["negative", "neutral", "positive"]
     assert sum(line["scores"].values()) == pytest.approx(1)
     assert max(line["scores"], key=line["scores"].get) == line["guess"]
@@ -137,7 +137,7 @@ def test_files_of_every_format_keep_their_columns(run, answers, tmp_path, capsys
     said = say(capsys, "predict", run.path, "--in", tmp_path / source, "--out", tmp_path / target)
     assert (said.code, said.err) == (0, "")
     assert said.out == (
-        "predict   30 rows, answers in columns 'label', 'guess', 'score', 'unknown' and 'out_of_scope'  "
+        "predict   30 rows, answers in columns 'label', 'guess', 'score', 'unknown', 'out_of_scope' and 'foreign'  "
         f"({tmp_path / target})\n"
     )
     readers = {
@@ -147,7 +147,7 @@ def test_files_of_every_format_keep_their_columns(run, answers, tmp_path, capsys
         ".parquet": polars.read_parquet,
     }
     found = readers[(tmp_path / target).suffix](tmp_path / target)
-    assert found.columns == [*table, "label", "guess", "score", "unknown", "out_of_scope"]
+    assert found.columns == [*table, "label", "guess", "score", "unknown", "out_of_scope", "foreign"]
     assert {name: found[name].to_list() for name in table} == table
     assert found["label"].to_list() == [each.label for each in answers]
     assert [float(score) for score in found["score"]] == pytest.approx([each.score for each in answers], abs=1e-5)
@@ -161,16 +161,16 @@ def test_own_columns_of_our_names_are_kept(run, tmp_path, capsys):
         capsys, "predict", run.path, "--in", tmp_path / "in.csv", "--out", tmp_path / "out.csv", "--scores", "--json"
     )
     assert json.loads(said.out) == {
-        "rows": 30, "cut": 0, "out": str(tmp_path / "out.csv"),
+        "rows": 30, "cut": 0, "repeated": 0, "bad": 0, "out": str(tmp_path / "out.csv"),
         "columns": {
             "label": "predicted_label", "guess": "predicted_guess", "score": "predicted_score",
-            "unknown": "predicted_unknown", "out_of_scope": "predicted_out_of_scope",
+            "unknown": "predicted_unknown", "out_of_scope": "predicted_out_of_scope", "foreign": "predicted_foreign",
         },
     }  # fmt: skip
     rows = read_csv(tmp_path / "out.csv")
     assert list(rows[0]) == [
         "text", "label", "predicted_label", "predicted_guess", "predicted_score", "predicted_unknown",
-        "predicted_out_of_scope", "predicted_score:negative", "predicted_score:neutral", "predicted_score:positive",
+        "predicted_out_of_scope", "predicted_foreign", "predicted_score:negative", "predicted_score:neutral", "predicted_score:positive",
     ]  # fmt: skip
     assert {row["label"] for row in rows} == {"kept"}
     assert all(float(row[f"predicted_score:{row['predicted_guess']}"]) == float(row["predicted_score"]) for row in rows)
@@ -182,8 +182,8 @@ def test_answers_can_be_scored_again(run, tmp_path, capsys):
     for source, target in (("a.csv", "b.csv"), ("b.csv", "c.csv"), ("c.csv", "d.csv")):
         assert say(capsys, "predict", run.path, "--in", tmp_path / source, "--out", tmp_path / target).code == 0
     columns = list(read_csv(tmp_path / "d.csv")[0])
-    assert len(set(columns)) == len(columns) == 1 + 3 * 5
-    assert columns[-1] == "predicted_predicted_out_of_scope"
+    assert len(set(columns)) == len(columns) == 1 + 3 * 6
+    assert columns[-1] == "predicted_predicted_foreign"
 
 
 def test_types_of_json_and_parquet_survive(run, tmp_path, capsys):
@@ -260,6 +260,6 @@ def test_cut_texts_are_told(run, tmp_path, capsys):
     said = say(capsys, "predict", run.path, "--in", tmp_path / "in.csv", "--out", tmp_path / "out.csv")
     length = run.scores["model"]["max_length"]
     assert said.out == (
-        "predict   3 rows, answers in columns 'label', 'guess', 'score', 'unknown' and 'out_of_scope'; "
+        "predict   3 rows, answers in columns 'label', 'guess', 'score', 'unknown', 'out_of_scope' and 'foreign'; "
         f"2 texts were longer than {length} tokens and were cut  ({tmp_path / 'out.csv'})\n"
     )

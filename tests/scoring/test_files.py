@@ -64,7 +64,7 @@ def expected(text: str) -> str:
 
 
 def score(source: Path, target: Path, *, stub: Stub | None = None, scores: bool = False, **read: str) -> files.Scored:
-    return score_file(stub or Stub(), source, target, settings=Read(**read), scores=scores, listener=Silent())
+    return score_file(stub or Stub(), source, target, asked=files.Asked(Read(**read), scores), listener=Silent())
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -191,7 +191,7 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
 def test_half_a_file_of_answers_is_never_there(tmp_path, ending):
     """An input that breaks after many answers leaves what was at --out before, and no litter; a whole one replaces it."""
-    rows = [f"{number},{'x' * 2000}" for number in range(3000)]
+    rows = [f"{number},{number}{'x' * 2000}" for number in range(3000)]
     source, target = tmp_path / "in.csv", tmp_path / f"out.{ending}"
     source.write_text("\n".join(["number,text", *rows, "1,2,3", ""]))
     for old in ("", "the old answers"):

@@ -7,7 +7,7 @@ import csv
 import threading
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -75,10 +75,21 @@ def open_delimited(path: Path, *, delimiter: str, encoding: str = "") -> FileBat
     return FileBatches(schema, lambda: _batches(layout), tuple(notes))
 
 
-def _header(path: Path, encoding: str, usual: str) -> tuple[str, str, list[str]]:
+def loose_layout(path: Path, encoding: str, usual: str) -> Layout:
+    """Find the layout of a file in which some rows are broken.
+
+    Raises:
+        DataError: It is empty, or its header is broken.
+    """
+    found, raw, names = _header(path, encoding, usual, errors="replace")
+    layout = Layout(path, encoding, found, True, _named(path, names), len(raw.rstrip("\r\n").encode()))
+    return replace(layout, quoted=found != "\t" or not _quotes_are_characters(layout, broken=True))
+
+
+def _header(path: Path, encoding: str, usual: str, *, errors: str = "strict") -> tuple[str, str, list[str]]:
     """Find the delimiter, and read the header: as it stands, and its names."""
     tried = [usual, *(each for each in (",", ";", "\t") if each != usual)]
-    headers = [(each, *_first_record(path, encoding, each)) for each in tried]
+    headers = [(each, *_first_record(path, encoding, each, errors)) for each in tried]
     if not headers[0][2]:
         raise DataError(f"{path}: the file is empty.", tip="A header and at least two rows are needed.")
     if len(headers[0][2]) > 1:
@@ -86,8 +97,8 @@ def _header(path: Path, encoding: str, usual: str) -> tuple[str, str, list[str]]
     return max(headers, key=lambda header: len(header[2]))
 
 
-def _first_record(path: Path, encoding: str, delimiter: str) -> tuple[str, list[str]]:
-    with open_text(path, encoding) as file:
+def _first_record(path: Path, encoding: str, delimiter: str, errors: str) -> tuple[str, list[str]]:
+    with open_text(path, encoding, errors=errors) as file:
         lines: list[str] = []
         reader = csv.reader(_kept(file, lines), delimiter=delimiter)
         try:
@@ -207,16 +218,24 @@ def _with_odd_quotes(layout: Layout) -> tuple[Layout, str]:
     raise problem
 
 
-def _quotes_are_characters(layout: Layout) -> bool:
-    """Whether quotes at the edge of a cell are mostly without a partner at the other edge."""
-    whole = broken = 0
-    with open_text(layout.path, layout.encoding) as file, _long_fields():
+def _quotes_are_characters(layout: Layout, *, broken: bool = False) -> bool:
+    """Whether quotes at the edge of a cell are mostly without a partner at the other edge.
+
+    Args:
+        layout: Of the file.
+        broken: True where rows with another number of cells say nothing; else such a row says that quotes hold cells.
+    """
+    both = one = 0
+    errors = "replace" if broken else "strict"
+    with open_text(layout.path, layout.encoding, errors=errors) as file, long_fields():
         for record in csv.reader(file, delimiter=layout.delimiter, quoting=csv.QUOTE_NONE):
             if record and len(record) != len(layout.names):
+                if broken:
+                    continue
                 return False
             edges = [(cell[:1] == '"') + (cell[-1:] == '"' and len(cell) > 1) for cell in record]
-            whole, broken = whole + edges.count(2), broken + edges.count(1)
-    return broken >= whole
+            both, one = both + edges.count(2), one + edges.count(1)
+    return one >= both and (one > 0 or not broken)
 
 
 def _explained(layout: Layout, error: pa.ArrowInvalid) -> BertsmithError:
@@ -235,7 +254,7 @@ def _first_problem(layout: Layout) -> DataError | None:
     """Read the file with Python's csv module, strictly, and word the first thing that is wrong."""
     quoting: Any = csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE
     row, line = 0, 1
-    with open_text(layout.path, layout.encoding) as file, _long_fields():
+    with open_text(layout.path, layout.encoding) as file, long_fields():
         reader = csv.reader(file, delimiter=layout.delimiter, quoting=quoting, strict=True)
         try:
             for record in reader:
@@ -248,8 +267,18 @@ def _first_problem(layout: Layout) -> DataError | None:
     return None
 
 
+def record_problem(layout: Layout, record: list[str]) -> str:
+    """Say what is wrong with a row: the number of its cells, or the length of one; "" where nothing is."""
+    where = "row"
+    problem = _problem_at(where, layout, record)
+    return "" if problem is None else problem.message.removeprefix(f"{where}: ")
+
+
 def _problem_of(layout: Layout, record: list[str], row: int, line: int) -> DataError | None:
-    where = f"{layout.path}: row {row} (line {line})"
+    return _problem_at(f"{layout.path}: row {row} (line {line})", layout, record)
+
+
+def _problem_at(where: str, layout: Layout, record: list[str]) -> DataError | None:
     if len(record) != len(layout.names):
         return DataError(
             f"{where}: {len(record)} cell{'s' * (len(record) != 1)} found, {len(layout.names)} expected "
@@ -277,7 +306,7 @@ _LONGEST_READ = 1 << 28
 
 
 @contextlib.contextmanager
-def _long_fields() -> Iterator[None]:
+def long_fields() -> Iterator[None]:
     """Lift the csv module's own limit of 131 072 characters for a while."""
     usual = csv.field_size_limit(_LONGEST_READ)
     try:
@@ -296,7 +325,7 @@ def _row_at(path: Path, encoding: str, delimiter: str, characters: int) -> int |
             seen += len(line)
             yield line
 
-    with open_text(path, encoding, errors="replace") as file, _long_fields():
+    with open_text(path, encoding, errors="replace") as file, long_fields():
         records = (record for record in csv.reader(counted(file), delimiter=delimiter) if record)
         for row, _ in enumerate(records):
             if seen > characters:
@@ -304,4 +333,4 @@ def _row_at(path: Path, encoding: str, delimiter: str, characters: int) -> int |
     return None
 
 
-__all__ = ["Layout", "open_delimited"]
+__all__ = ["Layout", "long_fields", "loose_layout", "open_delimited", "record_problem"]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from bertsmith.data.batches import FileBatches, check_cells, check_names
+from bertsmith.data.batches import FileBatches
 from bertsmith.data.conll import ENDINGS, open_conll
 from bertsmith.data.delimited import open_delimited
 from bertsmith.data.json_lines import open_json
+from bertsmith.data.parquet import open_parquet
 from bertsmith.data.squad import is_squad, open_squad
 from bertsmith.data.text_encoding import first_wrong_byte, open_text, wrong_byte_error
 from bertsmith.errors import DataError, UsageError
@@ -21,7 +21,6 @@ FORMATS = (
     ".csv, .tsv, .jsonl, .ndjson, .json, .conll, .conllu, .iob, .iob2, .bio (each also with .gz), .parquet, or a "
     "folder with one sub-folder a label"
 )
-_BATCH = 16_384
 
 
 def open_batches(path: str | Path, *, encoding: str = "", task: str = "") -> FileBatches:
@@ -48,7 +47,7 @@ def open_batches(path: str | Path, *, encoding: str = "", task: str = "") -> Fil
         return open_delimited(path, delimiter="," if ending == ".csv" else "\t", encoding=encoding)
     if ending == ".json":
         return open_squad(path, encoding=encoding) if is_squad(path, encoding) else open_json(path, encoding=encoding)
-    return _open_parquet(path)
+    return open_parquet(path)
 
 
 def read_table(path: str | Path, *, encoding: str = "") -> pa.Table:
@@ -117,50 +116,32 @@ def _near_path(path: Path) -> str:
     )
 
 
+def known_ending(name: str) -> bool:
+    """Whether the ending of a name tells a format that can be read.
+
+    >>> known_ending("a.csv.gz"), known_ending("a.parquet.gz"), known_ending("_SUCCESS")
+    (True, False, False)
+    """
+    return _format(Path(name), "") != ""
+
+
 def _ending(path: Path, task: str) -> str:
     """Return the format that a name stands for: .csv, .tsv, .json, .conll or .parquet."""
+    found = _format(path, task)
+    if found:
+        return found
+    packed = path.suffix.lower() == ".gz"
+    shown = "".join(path.suffixes[-2 if packed else -1 :])
+    wrong = f"the ending '{shown}' is not known" if shown else "the name has no ending that tells the format"
+    raise UsageError(f"{path}: {wrong}.", tip=f"What can be read: {FORMATS}.")
+
+
+def _format(path: Path, task: str) -> str:
     packed = path.suffix.lower() == ".gz"
     ending = Path(path.stem).suffix.lower() if packed else path.suffix.lower()
     ending = ".json" if ending in {".jsonl", ".ndjson"} else ending
     ending = ".conll" if ending in ENDINGS or (ending == ".txt" and task == "token-labels") else ending
-    if ending in {".csv", ".tsv", ".json", ".conll"} or (ending == ".parquet" and not packed):
-        return ending
-    shown = "".join(path.suffixes[-2 if packed else -1 :])
-    found = f"the ending '{shown}' is not known" if shown else "the name has no ending that tells the format"
-    raise UsageError(f"{path}: {found}.", tip=f"What can be read: {FORMATS}.")
-
-
-def _open_parquet(path: Path) -> FileBatches:
-    schema = _parquet(path, lambda file: file.schema_arrow)
-    check_names(str(path), schema.names)
-    return FileBatches(schema.remove_metadata(), lambda: _parquet_batches(path))
-
-
-def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    try:
-        with pq.ParquetFile(path) as file:
-            start = 0
-            for batch in file.iter_batches(_BATCH):
-                check_cells(str(path), batch, start=start)
-                start += batch.num_rows
-                yield batch.replace_schema_metadata(None)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _broken_parquet(path, error) from error
-
-
-def _parquet(path: Path, ask: Callable[[pq.ParquetFile], pa.Schema]) -> pa.Schema:
-    try:
-        with pq.ParquetFile(path) as file:
-            return ask(file)
-    except PermissionError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _broken_parquet(path, error) from error
-
-
-def _broken_parquet(path: Path, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0].rstrip(".")
-    return DataError(f"{path}: no whole Parquet file: {reason}.", tip="Copy or download it again.")
+    return ending if ending in {".csv", ".tsv", ".json", ".conll"} or (ending == ".parquet" and not packed) else ""
 
 
 def _listed(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:

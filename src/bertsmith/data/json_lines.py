@@ -241,6 +241,18 @@ def _objects(path: Path, block: _Block) -> Iterator[dict[str, Any]]:
         yield _object(where, value)
 
 
+def object_problem(text: str) -> tuple[str, dict[str, Any]]:
+    """Say what is wrong with a line of JSON objects ("" where nothing is), and return its object."""
+    where = "row"
+    try:
+        return "", _object(where, json.loads(text, object_pairs_hook=_pairs))
+    except DataError as error:
+        problem = error
+    except (ValueError, RecursionError) as error:
+        problem = _broken(where, error, text)
+    return problem.message.removeprefix(f"{where}: "), {}
+
+
 def _object(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         found = json.dumps(value, ensure_ascii=False)

@@ -67,13 +67,18 @@ def relabel(examples: Examples, path: str | Path, *, role: str = "label", encodi
 
     Raises:
         UsageError: The path does not exist, or the task has no single labels.
-        DataError: A column is missing, a row is not found, its text is another one, it stands there twice, or its
-            label is none of the data's.
+        DataError: A column is missing, nothing is filled in, a row is not found, its text is another one, it stands
+            there twice, or its label is none of the data's.
     """
     if role != "label" or "label" not in examples or "shares" in examples:
         raise UsageError("--relabel is for texts with one label each.", tip="Mend the labels in the data file itself.")
     table = _table(str(path), read_table(path, encoding=encoding))
     wanted = np.flatnonzero(pc.not_equal(table.column(RELABEL), "").to_numpy())
+    if not len(wanted):
+        raise DataError(
+            f"{path}: nothing is filled in: the column '{RELABEL}' is empty in {_every(len(table))}.",
+            tip=f"Write the right label there where one is wrong, or {DROP} to leave the row out; leave all others.",
+        )
     table = table.take(pa.array(wanted))
     filled = _Filled(str(path), table, wanted + 1)
     rows = _found(filled, examples)
@@ -231,6 +236,10 @@ def _short(text: str) -> str:
 
 def _rows(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def _every(count: int) -> str:
+    return f"all {count:,} rows" if count > 1 else "its only row"
 
 
 def _listed(names: Sequence[str]) -> str:

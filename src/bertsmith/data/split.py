@@ -32,7 +32,7 @@ where most is needed, so that no side becomes the copies of one text."""
 
 _WITHOUT = {
     VALIDATION: "no early stopping, no choice of the best epoch",
-    CALIBRATION: "UNKNOWN thresholds cannot be promised",
+    CALIBRATION: "nothing can be promised of the answers",
     TEST: "no honest score",
 }
 
@@ -72,6 +72,7 @@ def split(
     groups: TextGroups,
     shares: tuple[float, float, float, float],
     seed: int,
+    calibrates: str = _WITHOUT[CALIBRATION],
 ) -> Splits:
     """Share rows out over train, validation, calibration and test.
 
@@ -98,6 +99,7 @@ def split(
         groups: Rows with equal texts, as `group_texts` found them.
         shares: Fractions for train, validation, calibration and test; they add up to 1.
         seed: Any whole number of at least 0; not used where there is a `time` column.
+        calibrates: What cannot be had without calibration rows, as the task says.
 
     Raises:
         DataError: A row has no class, a time cannot be read, or there is no row to train with.
@@ -111,7 +113,8 @@ def split(
             tip="Rows of a validation or test file are never trained with: give the training rows as DATA.",
         )
     components = _components(examples, groups)
-    wanted, notes = _wanted(np.asarray(shares), given, int(_occurring(strata).sum()))
+    lost = {**_WITHOUT, CALIBRATION: calibrates}
+    wanted, notes = _wanted(np.asarray(shares), given, int(_occurring(strata).sum()), lost=lost)
     parts = renumbered(components[rows])
     side = given.copy()
     if "time" in examples:
@@ -120,7 +123,7 @@ def split(
         draw = np.random.Generator(np.random.PCG64(seed))
         choose = _by_class if strata.ndim == 1 else _by_labels
         side[rows] = choose(strata[rows], parts, wanted, draw)
-    notes += _order_and_sample(examples, groups) + _shortfalls(side[rows], wanted)
+    notes += _order_and_sample(examples, groups) + _shortfalls(side[rows], wanted, lost=lost)
     notes += _untaught(side, strata) + _crossings(examples, groups, given, side)
     sides = {name: np.flatnonzero(side == number) for number, name in enumerate(SIDES)}
     return Splits(sides, tuple(notes), components)
@@ -177,7 +180,7 @@ def _fewest(classes: int) -> dict[int, int]:
     }
 
 
-def _wanted(shares: Floats, given: Ints, classes: int) -> tuple[Floats, list[str]]:
+def _wanted(shares: Floats, given: Ints, classes: int, *, lost: Mapping[int, str]) -> tuple[Floats, list[str]]:
     """Settle the shares of the main file: given and dropped sides leave theirs to train."""
     rows = int((given == _OPEN).sum())
     wanted = shares / shares.sum()
@@ -189,7 +192,7 @@ def _wanted(shares: Floats, given: Ints, classes: int) -> tuple[Floats, list[str
             wanted[side] = 0
             wanted[TRAIN] += share
         if not has_file and not wanted[side]:
-            notes.append(_dropped(side, share * rows, rows, fewest))
+            notes.append(_dropped(side, share * rows, rows, fewest, lost=lost[side]))
     return wanted, notes
 
 
@@ -197,9 +200,9 @@ def _whole(rows: float) -> int:
     return int(rows + 1e-6)  # 0.1 * 300 is a little less than 30
 
 
-def _dropped(side: int, share: float, rows: int, fewest: int) -> str:
+def _dropped(side: int, share: float, rows: int, fewest: int, *, lost: str) -> str:
     few = f"its share of {rows} rows would be {_whole(share)}, which train instead; it needs {fewest}"
-    return f"No {SIDES[side]} rows ({few if share else 'its share is 0'}): {_WITHOUT[side]}."
+    return f"No {SIDES[side]} rows ({few if share else 'its share is 0'}): {lost}."
 
 
 def _apportion(amounts: Floats, owed: Floats) -> Ints:
@@ -337,12 +340,12 @@ def _order_and_sample(examples: Examples, groups: TextGroups) -> list[str]:
     return notes
 
 
-def _shortfalls(sides: Ints, wanted: Floats) -> list[str]:
+def _shortfalls(sides: Ints, wanted: Floats, *, lost: Mapping[int, str]) -> list[str]:
     """Say which sides could not be filled as they should, and what can then not be promised."""
     sizes = np.bincount(sides, minlength=len(SIDES))
     notes = [
-        f"No {SIDES[side]} rows (the rows that must stay together leave none over): {_WITHOUT[side]}."
-        for side in _WITHOUT
+        f"No {SIDES[side]} rows (the rows that must stay together leave none over): {lost[side]}."
+        for side in lost
         if wanted[side] and not sizes[side]
     ]
     for side, name in enumerate(SIDES):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
-
-from bertsmith.tasks import Answer
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,8 @@ class AnswerColumns:
         fields += [pa.field(f"{self.prefix}score:{label}", pa.float64()) for label in self.labels]
         return pa.schema([*own, *fields])
 
-    def join(self, batch: pa.RecordBatch, answers: Sequence[Answer]) -> pa.RecordBatch:
-        """Put the answers beside a batch of rows."""
-        found = [each.as_json(scores=bool(self.labels)) for each in answers]
+    def join(self, batch: pa.RecordBatch, found: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+        """Put the parts of answers (as their `as_json` gives them) beside a batch of rows."""
         columns = [pa.array([each[field.name] for each in found], field.type) for field in self.answer]
         columns += [pa.array([each["scores"][label] for each in found], pa.float64()) for label in self.labels]
         return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=self.schema(batch.schema))
