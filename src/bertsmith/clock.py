@@ -24,6 +24,11 @@ class Clock:
         finally:
             self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - begin
 
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds that another process spent on a stage."""
+        self._begin -= seconds
+        self.stages[name] = self.stages.get(name, 0.0) + seconds
+
     @property
     def total(self) -> float:
         """Seconds since the start."""

@@ -177,7 +177,7 @@ class Prediction:
     def as_json(self, *, scores: bool = False) -> dict[str, Any]:
         """Return what `predict --json` prints; `scores` adds every label's probability."""
         answer = {"label": self.label, "guess": self.guess, "score": self.score, "unknown": self.unknown}
-        beyond = {} if self.out_of_scope is None else {"out_of_scope": self.out_of_scope}
+        beyond = {} if self.out_of_scope is None else {"out_of_scope": self.out_of_scope, "foreign": self.foreign}
         return answer | beyond | ({"scores": self.scores} if scores else {})
 
     def placed(self, out_of_scope: float, *, foreign: bool, refuse: bool) -> Prediction:

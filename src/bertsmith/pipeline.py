@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from bertsmith.evaluation.calibration import fit_temperature
 from bertsmith.evaluation.ladder import against_ladder, judge, ladder_summary, verdict
 from bertsmith.evaluation.seeds import spread
 from bertsmith.examples import SIDES
-from bertsmith.inference.predictor import load
+from bertsmith.inference.loading import load
 from bertsmith.inference.torch_engine import known_inputs, logits, pick_device
 from bertsmith.learning import compared_metrics, learn, other_seeds
 from bertsmith.listener import Listener, Silent
@@ -143,6 +144,7 @@ def resume(path: Path, *, listener: Listener | None = None) -> Trained:
     prepared = prepare(recipe.read.data or None, recipe=recipe, listener=listener, clock=clock, strict=True)
     stored = run.read_json(run.data)
     record.require_same(prepared.examples, stored["fingerprint"], run)
+    prepared = replace(prepared, examples=record.as_named(prepared.examples, run))
     model = build_model(prepared, recipe)
     return _train(prepared, recipe, model, run, listener=listener, clock=clock, long=stored["long"])
 
@@ -198,6 +200,7 @@ def _train(  # noqa: PLR0913 - the second third of the page
             features = features_of(model, sides, recipe, listener)
         rungs, told = _climb(task, sides, features, run=run, recipe=recipe, seconds=clock.stages["features"])
         telling.baselines(listener, rungs, told)
+    before = record.history_of(run)
     with clock.stage("fit"):
         telling.model(listener, count_parameters(model, len(labels)), recipe)
         if (middle := rows_a_label(prepared)) <= FEW_SHOT and not recipe.fit.few_shot:
@@ -205,6 +208,8 @@ def _train(  # noqa: PLR0913 - the second third of the page
         fitted = learn(model, prepared, sides, features, recipe=recipe, run=run, listener=listener)
         parameters = count_parameters(model, len(labels))
         telling.fit(listener, fitted, recipe)
+    # What an earlier process trained, and this one went on with, is a part of the run.
+    clock.add("fit", record.seconds_kept(before, record.history_of(run)))
     others = None
     if ranks.count() > 1:
         # The other ranks are here and would wait for all that follows.
@@ -215,7 +220,9 @@ def _train(  # noqa: PLR0913 - the second third of the page
     with clock.stage("bundle"):
         info = _info(prepared, recipe, fingerprint)
         tokenizer = prepared.known_encoder.transformers_tokenizer()
-        bundle.save(run.model, model, tokenizer, info=info, inputs=known_inputs(model))
+        # It gets its place when its thresholds are in it: whoever loads RUN/model before finds none.
+        shutil.rmtree(_staged(run), ignore_errors=True)
+        bundle.save(_staged(run), model, tokenizer, info=info, inputs=known_inputs(model))
     made = _Made(fitted, parameters, temperature, features, recipe.run.texts, rungs, told, others)
     return _account(prepared, recipe, run, sides, made, listener=listener, clock=clock, long=long)
 
@@ -371,7 +378,7 @@ def _decide(
     prepared: Prepared, sides: Mapping[str, Rows], recipe: Recipe, run: RunFolder, listener: Listener
 ) -> Decided:
     """Load the bundle as a user would, answer every row that was not learned from, and choose when it declines."""
-    predictor = load(run.model, device=recipe.run.device)
+    predictor = load(_staged(run), device=recipe.run.device, engine="torch")
     foreign = _foreign(prepared, recipe)
     asked = [rows for side, rows in sides.items() if side != "train"]
     with listener.work("decide", sum(len(rows.encoded.window_lengths) for rows in asked)) as progress:
@@ -400,13 +407,19 @@ def _foreign(prepared: Prepared, recipe: Recipe) -> Foreign | None:
 def _complete(
     run: RunFolder, decided: Decided, sides: Mapping[str, Rows], answers: Mapping[str, Sequence[Answer]]
 ) -> None:
-    """Put into the bundle what is known only now: scope, thresholds, and what the rows were like."""
-    predictor = decided.predictor
+    """Put into the bundle what is known only now: scope, thresholds, and what the rows were like; give it its place."""
+    predictor, folder = decided.predictor, _staged(run)
     if predictor.scope is not None:
-        predictor.scope.save(run.model)
+        predictor.scope.save(folder)
     reference = Reference.of(sides, answers, task=predictor.task, tokenizer=predictor.tokens.tokenizer)
-    reference.save(run.model)
-    bundle.write_info(run.model, predictor.info)
+    reference.save(folder)
+    bundle.write_info(folder, predictor.info)
+    folder.replace(run.model)
+
+
+def _staged(run: RunFolder) -> Path:
+    """Where the bundle lies until it knows when to decline."""
+    return run.scratch / "model"
 
 
 def _suspects(

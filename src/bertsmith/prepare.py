@@ -120,7 +120,12 @@ def prepare(
         lengths = None if tokenizer is None else measure_lengths(examples, tokenizer)
     with clock.stage("split"):
         splits = split(
-            examples, strata=task.strata(examples), groups=groups, shares=recipe.split.shares, seed=recipe.run.seed
+            examples,
+            strata=task.strata(examples),
+            groups=groups,
+            shares=recipe.split.shares,
+            seed=recipe.run.seed,
+            calibrates=task.calibrates,
         )
     with clock.stage("check"):
         max_length = max_length_of(recipe, encoder, lengths, splits)

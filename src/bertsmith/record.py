@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +87,40 @@ def require_same(examples: Examples, fingerprint: str, run: RunFolder) -> None:
         )
 
 
+def as_named(examples: Examples, run: RunFolder) -> Examples:
+    """Call source and files as the run called them when it began, wherever it goes on.
+
+    Args:
+        examples: The rows that the run began with (`require_same`), in the same order.
+        run: Its data.json is there; its split.parquet need not be.
+    """
+    if not run.split.is_file():
+        return examples
+    file = pq.read_table(run.split, columns=["file"]).column("file")
+    place = examples.table.column_names.index("file")
+    table = examples.table.set_column(place, "file", file.cast(examples.table.schema.field("file").type))
+    return replace(examples, table=table, source=run.read_json(run.data)["source"])
+
+
+def history_of(run: RunFolder) -> list[str]:
+    """Return the lines of history.jsonl; none where it is not there yet."""
+    return run.history.read_text(encoding="utf-8").splitlines() if run.history.is_file() else []
+
+
+def seconds_kept(before: Sequence[str], after: Sequence[str]) -> float:
+    """Say how many seconds of training, by an earlier process, a run went on with.
+
+    >>> seconds_kept(['{"seconds": 3.5}', '{"seconds": 9}'], ['{"seconds": 3.5}', '{"seconds": 4}'])
+    3.5
+
+    Args:
+        before: Lines of history.jsonl before this process trained.
+        after: The same afterwards: what it went on with still stands at their beginning.
+    """
+    kept = [old for old, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))]
+    return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
+
+
 def _as_strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write values as text; lists and objects as JSON."""
     if not pa.types.is_nested(column.type):
@@ -160,6 +196,7 @@ def _answer_columns(task: Task, answers: Sequence[Answer]) -> dict[str, pa.Array
         columns["scores"] = pa.array(scored, pa.list_(pa.float64()))
     if found and all("out_of_scope" in each for each in found):
         columns["out_of_scope"] = pa.array([each["out_of_scope"] for each in found], pa.float64())
+        columns["foreign"] = pa.array([each["foreign"] for each in found], pa.bool_())
     return columns
 
 

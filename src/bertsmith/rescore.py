@@ -16,11 +16,12 @@ from bertsmith.data.read import read
 from bertsmith.data.roles import as_settings
 from bertsmith.deciding import acceptance_of, scope_of
 from bertsmith.evaluation.ladder import judge
-from bertsmith.examples import Examples
-from bertsmith.inference.predictor import Predictor, load
+from bertsmith.examples import Examples, LabelSet
+from bertsmith.inference.loading import load
+from bertsmith.inference.predictor import Predictor
 from bertsmith.listener import Listener, Silent
 from bertsmith.recipe import Read, Recipe
-from bertsmith.tasks import Rows
+from bertsmith.tasks import Rows, task_named
 
 Array = np.ndarray[Any, Any]
 
@@ -53,15 +54,16 @@ def evaluate(path: Path, data: Any = None, *, recipe: Recipe, listener: Listener
         }
     threads.limit_libraries(threads.resolve(recipe.run.threads))
     known = run.read_json(run.data)
-    predictor = load(run.model, device=recipe.run.device)
-    task = predictor.task
+    task = task_named(stored["task"])
     resolved = Recipe.load(run.recipe)
     learned, decide = resolved.read, resolved.decide
     same = {name: getattr(recipe.read, name) or getattr(learned, name) for name in ("labels_separator", "levels")}
     wanted = recipe.read.model_copy(update={"task": task.name, **same})
     examples = read(data, _same_columns(wanted, data, known["columns"]), labelled=False)
     examples, foreign = _parted(examples, decide.out_of_scope_label)
-    task.require(examples, predictor.labels)
+    task.require(examples, LabelSet(tuple(stored["labels"])))
+    # What is wrong with the rows is said before a model is loaded.
+    predictor = load(run.model, device=recipe.run.device)
     if record.data_fingerprint(examples) == known["fingerprint"]:
         (listener or Silent()).warn(
             "these are the rows that the run learned from: the scores say nothing about new text."

@@ -12,6 +12,8 @@ from bertsmith.evaluation.wording import in_prose
 from bertsmith.examples import SIDES, Examples
 from bertsmith.findings import Findings
 from bertsmith.listener import Listener
+from bertsmith.report.calibrated import effect
+from bertsmith.report.calibrated import told as calibrated
 
 if TYPE_CHECKING:
     from bertsmith.baselines import Rung
@@ -154,7 +156,7 @@ def fit(listener: Listener, fitted: Fitted, recipe: Recipe) -> None:
     best = (
         ""
         if fitted.best_metric is None
-        else f", best at {fitted.best_epoch} ({recipe.fit.metric} {fitted.best_metric:.4f} on validation)"
+        else f", best at {fitted.best_epoch} ({in_prose(recipe.fit.metric)} {fitted.best_metric:.4f} on validation)"
     )
     listener.tell(
         "fit",
@@ -192,10 +194,12 @@ def evaluate(
 def trust(listener: Listener, assessed: Mapping[str, Any]) -> None:
     """Say when the model may be believed, where it fails, and which labels to look at."""
     if (found := assessed["calibration"]) is not None:
+        helped = "" if effect(found) == "helped" else f"; {calibrated(found)}"
+        after = f"{found['ece_after']:.1%} [{found['ece_after_low']:.1%}, {found['ece_after_high']:.1%}]"
         listener.tell(
             "calibrate",
-            f"temperature {found['temperature']:.2f}: on test rows probabilities are off by {found['ece_after']:.1%} "
-            f"[{found['ece_after_low']:.1%}, {found['ece_after_high']:.1%}], before by {found['ece_before']:.1%}",
+            f"temperature {found['temperature']:.2f}: on test rows probabilities are off by {after}, before by "
+            f"{found['ece_before']:.1%}{helped}",
         )
     if (found := assessed["decide"]) is not None:
         listener.tell("decide", found["sentence"])

@@ -61,7 +61,7 @@ def test_compare_with_json_prints_one_object(two_runs: tuple[Path, Path], capsys
     told = capsys.readouterr()
     found = json.loads(told.out)
     assert told.out.count("\n") == 1
-    assert list(found) == ["task", "rows", "metric", "runs", "pairs", "notes", "sentence"]
+    assert list(found) == ["task", "rows", "rows_needed", "metric", "runs", "pairs", "notes", "sentence"]
     assert (found["pairs"][0]["better"], found["rows"], found["notes"]) == ("b", 90, [NOTE])
 
 

@@ -11,9 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
+from bertsmith.cli.loading import bundle_of
+from bertsmith.errors import UsageError
+from bertsmith.pipeline import resume
 from bertsmith.run_folder import RunFolder
 from bertsmith.training.checkpoints import Checkpoints
 from tests.cli.finished import SETTINGS, execute, flags, say
@@ -88,6 +92,39 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(undisturbed, tiny_encoder,
     assert ours["test"] == theirs["test"]
     assert ours["training"]["best_epoch"] == theirs["training"]["best_epoch"]
     assert not RunFolder(out).scratch.exists()
+    # What was trained before it was killed is a part of the training that it went on with.
+    trained = json.loads((out / "history.jsonl").read_text().splitlines()[-1])["seconds"]
+    assert trained <= ours["seconds"]["fit"] <= ours["seconds"]["total"]
+
+
+def test_a_run_that_goes_on_elsewhere_calls_its_files_as_before(tiny_encoder, toy_csv, tmp_path, monkeypatch):
+    """Begun with a relative path and resumed from another folder, it writes the names that it began with."""
+    monkeypatch.chdir(toy_csv.parent)
+    out = tmp_path / "run"
+    command = ["train", toy_csv.name, "--out", out, "--encoder", tiny_encoder, *flags(LONG)]
+    process = began(command, lambda: newest(out) >= 20)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    begun = pq.read_table(out / "split.parquet")
+    monkeypatch.chdir(tmp_path)
+    assert resume(out).scores["data"]["source"] == toy_csv.name
+    assert pq.read_table(out / "split.parquet").equals(begun)
+    assert set(pq.read_table(out / "predictions.parquet")["file"].to_pylist()) == {toy_csv.name}
+
+
+def test_a_model_has_its_place_only_with_its_thresholds(tiny_encoder, toy_csv, tmp_path):
+    """Killed before it is decided when the model declines, a run holds no model that could be loaded."""
+    out = tmp_path / "run"
+    command = ["train", toy_csv, "--out", out, "--encoder", tiny_encoder, *flags(LONG)]
+    staged = out / "checkpoints" / "model" / "manifest.json"
+    process = began(command, staged.exists)
+    process.send_signal(signal.SIGSTOP)
+    assert (staged.exists(), (out / "model").exists()) in {(True, False), (False, True)}
+    if staged.exists():
+        with pytest.raises(UsageError, match="the run did not come to its end"):
+            bundle_of(out)
+    process.kill()
+    process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])

@@ -42,6 +42,18 @@ def row(file: str, number: str, label: str, text: str | None = None) -> dict[str
     return {"file": file, "row": number, **({} if text is None else {"text": text}), "relabel": label}
 
 
+@pytest.mark.parametrize(("cells", "every"), [([""], "its only row"), (["", "  ", ""], "all 3 rows")])
+def test_a_file_in_which_nothing_is_filled_in_is_refused(examples, tmp_path, cells, every):
+    """A suspects.csv as train wrote it would change nothing; the error says what to write and where."""
+    rows = [row("data/a.csv", str(number), cell) for number, cell in enumerate(cells, start=1)]
+    with pytest.raises(DataError) as error:
+        relabel(examples, filled(tmp_path / "s.csv", rows))
+    assert str(error.value) == (
+        f"{tmp_path / 's.csv'}: nothing is filled in: the column 'relabel' is empty in {every}.\n"
+        "  Write the right label there where one is wrong, or - to leave the row out; leave all others."
+    )
+
+
 def test_labels_are_replaced_and_rows_left_out(examples, tmp_path):
     """A label takes the old one's place, - leaves the row out, an empty cell and the same label change nothing."""
     rows = [
@@ -57,14 +69,6 @@ def test_labels_are_replaced_and_rows_left_out(examples, tmp_path):
     assert mended.extra.column("n").to_pylist() == [1, 2, 3, 5]
     assert mended.notes == ("a note", f"{tmp_path / 's.csv'}: 1 label changed, 1 row left out.")
     assert examples.column("label").to_pylist() == LABELS
-
-
-def test_nothing_filled_in_changes_nothing(examples, tmp_path):
-    """A list that was looked through and left as it is gives the same rows, and says so."""
-    path = filled(tmp_path / "s.csv", [row("data/a.csv", "2", "", "it is bad")])
-    mended = relabel(examples, path)
-    assert mended.table.equals(examples.table)
-    assert mended.notes[-1] == f"{path}: 0 labels changed, 0 rows left out."
 
 
 def test_what_a_spreadsheet_does_to_texts_is_no_difference(examples, tmp_path):

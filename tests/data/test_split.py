@@ -14,6 +14,7 @@ from bertsmith.data.near_duplicates import TextGroups, renumbered
 from bertsmith.data.split import split
 from bertsmith.errors import DataError
 from bertsmith.examples import SIDES, Columns, Examples
+from bertsmith.tasks import task_named
 
 SHARES = (0.7, 0.1, 0.1, 0.1)
 
@@ -245,7 +246,7 @@ def test_tiny_data_only_trains():
     assert splits.sizes() == {"train": 39, "validation": 0, "calibration": 0, "test": 0}
     assert splits.notes == (
         "No calibration rows (its share of 39 rows would be 3, which train instead; it needs 30): "
-        "UNKNOWN thresholds cannot be promised.",
+        "nothing can be promised of the answers.",
         "No validation rows (its share of 39 rows would be 3, which train instead; it needs 10): "
         "no early stopping, no choice of the best epoch.",
         "No test rows (its share of 39 rows would be 3, which train instead; it needs 4): no honest score.",
@@ -273,9 +274,30 @@ def test_a_share_of_0_drops_the_side():
     splits, _ = shared_out(np.zeros(1_000), shares=(0.9, 0.1, 0, 0))
     assert splits.sizes() == {"train": 900, "validation": 100, "calibration": 0, "test": 0}
     assert splits.notes == (
-        "No calibration rows (its share is 0): UNKNOWN thresholds cannot be promised.",
+        "No calibration rows (its share is 0): nothing can be promised of the answers.",
         "No test rows (its share is 0): no honest score.",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("single-label", "UNKNOWN thresholds cannot be promised"),
+        ("ordered", "UNKNOWN thresholds cannot be promised"),
+        ("multi-label", "no threshold is tuned, each label is given from 0.5 on"),
+        ("regression", "numbers need none"),
+        ("token-labels", "tags and spans need none"),
+        ("question-answering", "how sure an answer must be is not tuned"),
+    ],
+)
+def test_what_is_lost_without_calibration_rows_depends_on_the_task(name, lost):
+    """UNKNOWN is named only where answers are declined."""
+    rows = np.arange(100)
+    found = split(
+        table(100), strata=rows * 0, groups=TextGroups(rows, rows, None), shares=(0.8, 0.1, 0, 0.1), seed=1,
+        calibrates=task_named(name).calibrates,
+    )  # fmt: skip
+    assert found.notes == (f"No calibration rows (its share is 0): {lost}.",)
 
 
 def test_one_group_of_everything_trains_and_says_so():
@@ -285,7 +307,7 @@ def test_one_group_of_everything_trains_and_says_so():
     assert splits.sizes() == {"train": 1_000, "validation": 0, "calibration": 0, "test": 0}
     assert splits.notes == (
         f"No validation {together}: no early stopping, no choice of the best epoch.",
-        f"No calibration {together}: UNKNOWN thresholds cannot be promised.",
+        f"No calibration {together}: nothing can be promised of the answers.",
         f"No test {together}: no honest score.",
         "Train has 100.0% of the rows instead of 70.0%: rows that must stay together, or rare classes, "
         "allow no better.",

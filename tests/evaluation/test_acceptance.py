@@ -310,11 +310,63 @@ def test_labels_that_cannot_carry_it_are_refused() -> None:
     assert found.by_label == {"a": 0.0, "b": 0.0, "c": NEVER, "d": NEVER}
     assert found.as_decision() == {"accept": {"by_label": found.by_label}}
     assert found.given(calibration).tolist() == (calibration.guess < 2).tolist()
-    assert found.sentence.split("; ")[0].endswith("of each label that can carry it by itself")
-    assert 'always refused, for want of rows or of right answers: "c", "d"' in found.sentence
+    assert (found.alone, found.as_json()["alone"]) == (("a", "b"), ["a", "b"])
+    assert found.sentence == (
+        "at least 95% of the answers given are right (a promise that is broken with a chance of at most 5%), "
+        'for each of 2 labels by itself; always refused, for want of rows or of right answers: "c", "d"; '
+        f"{found.coverage:.1%} of the calibration rows are answered, the others are UNKNOWN"
+    )
     hopeless = some(500, right=0.5)
     nothing = choose(parse("95% right"), delta=0.05, validation=hopeless, calibration=hopeless, by_label=True)
     assert (nothing.by_label, nothing.guaranteed) == (None, False)
+
+
+def test_labels_that_carry_it_only_together_are_named() -> None:
+    """Labels with hardly any row share a threshold; the sentence counts those that stand alone and names the others."""
+    generator = np.random.default_rng(9)
+    names = ("often", *(f"rare {number}" for number in range(7)))
+
+    def side(rows: int) -> Confidence:
+        guess = np.where(generator.random(rows) < 0.6, 0, generator.integers(1, 8, size=rows))
+        return Confidence(generator.random(rows), guess, np.ones(rows, bool), names, rows)
+
+    found = choose(parse("95% right"), delta=0.05, validation=side(400), calibration=side(400), by_label=True)
+    assert found.alone == ("often",)
+    assert set((found.by_label or {}).values()) == {0.0}
+    assert found.sentence == (
+        "at least 95% of the answers given are right (a promise that is broken with a chance of at most 5%), for 1 "
+        'label by itself and for 7 labels only taken together: "rare 0", "rare 1", "rare 2", "rare 3", "rare 4" and '
+        "2 more; every calibration row is answered"
+    )
+
+
+@pytest.mark.parametrize("rows", [0, 5, 28])
+def test_costs_of_too_few_rows_say_so(rows: int) -> None:
+    """Where errors as rare as a refusal is cheap could be missing by chance, the sentence says so, and how many would do."""
+    found = choose(
+        parse("error costs 10, refusal costs 1"), delta=0.05, validation=some(0), calibration=some(rows, score=0.6)
+    )
+    # 0.9 ** 29 is the first power of 0.9 below 0.05.
+    assert (found.guaranteed, found.rows_needed, found.threshold) == (False, 29, 0.0 if rows else 0.9)
+    given_ = "every answer is" if rows else "answers with a score of at least 0.9 are"
+    assert found.sentence == (
+        f"{given_} given, where errors (costs 10) and refusals (costs 1) cost least; nothing is promised of them; "
+        f"{rows} calibration rows are too few to choose it by, about 29 would do"
+        + ("; every calibration row is answered" if rows else "")
+    )
+
+
+def test_costs_of_enough_rows() -> None:
+    """With enough rows, or where a refusal costs no less than an error, nothing is said of too few."""
+    enough = choose(
+        parse("error costs 10, refusal costs 1"), delta=0.05, validation=some(0), calibration=some(29, score=0.6)
+    )
+    dear = choose(parse("error costs 1, refusal costs 1"), delta=0.05, validation=some(0), calibration=some(1))
+    assert (enough.rows_needed, dear.rows_needed, dear.as_decision()) == (None, None, {})
+    assert dear.sentence == (
+        "every answer is given, where errors (costs 1) and refusals (costs 1) cost least; nothing is promised of them; "
+        "every calibration row is answered"
+    )
 
 
 @given(st.text())

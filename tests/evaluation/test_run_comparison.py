@@ -287,6 +287,53 @@ def test_runs_that_kept_no_texts(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "common"),
+    [
+        (["data/new.csv"] * 4, ["/home/me/data/new.csv"] * 4, 4),
+        (["../data/new.csv"] * 4, ["C:\\me\\data\\new.csv"] * 4, 4),
+        (["new.csv", "new.csv", "old.csv", "old.csv"], ["/d/new.csv", "/d/new.csv", "/d/old.csv", "/e/old.csv"], 0),
+        (["new.csv", "old/new.csv"] * 2, ["new.csv", "old/new.csv"] * 2, 4),
+        (["new.csv"] * 4, ["renew.csv"] * 4, 0),
+    ],
+)
+def test_files_by_other_paths_are_the_same(tmp_path: Path, first: list[str], second: list[str], common: int) -> None:
+    """Without texts a file is known again by how its path ends, unless two files of a run would become one."""
+    gold, rows = ["good"] * 4, [1, 2, 3, 3]
+    a = write_labelled(tmp_path / "a", gold, gold, texts=False, file=first, row=rows)
+    b = write_labelled(tmp_path / "b", gold, gold, texts=False, file=second, row=rows)
+    if common:
+        kept, notes = matched(read_answered([a, b]))
+        assert ([len(run) for run in kept], notes) == ([common] * 2, [])
+        return
+    with pytest.raises(DataError) as error:
+        compare_runs([a, b])
+    assert str(error.value) == (
+        "no test row was answered by all of these runs: none has the same file and row and gold answer everywhere "
+        "(a 4, b 4 test rows).\n  Train them on the same file with the same --seed, or name the same test file for "
+        "each: --test FILE."
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 5, 6])
+def test_too_few_common_rows_cannot_tell(tmp_path: Path, rows: int) -> None:
+    """Five rows that all favour one run do so by chance once in 16 times: too few to tell, whatever they say; six do."""
+    a = write_labelled(tmp_path / "a", ["good"] * rows, ["bad"] * rows)
+    b = write_labelled(tmp_path / "b", ["good"] * rows, ["good"] * rows)
+    found = compare_runs([a, b])
+    told, pair = found.as_json(), found.as_json()["pairs"][0]
+    assert (told["rows"], told["rows_needed"]) == (rows, 6)
+    if rows < 6:
+        assert found.sentence == f"too few common rows to tell: {rows}, and on fewer than 6 no difference could show"
+    else:
+        assert found.sentence.startswith("b is better than a by 100.0 points of accuracy [")
+    assert (pair["sentence"], pair["better"]) == (found.sentence, "b" if rows == 6 else None)
+    c = write_labelled(tmp_path / "c", ["good"] * rows, ["bad"] * rows)
+    assert compare_runs([a, b, c]).sentence == (
+        f"too few common rows to tell: {rows}, and on fewer than 7 no difference could show"
+    )
+
+
 def test_labels_that_one_run_does_not_know(tmp_path: Path) -> None:
     """A run that never heard of a label is wrong on its rows, and right on the others as before."""
     gold = ["bad", "good", "odd", "odd"]
@@ -396,6 +443,7 @@ def test_comparison_as_json(tmp_path: Path) -> None:
     assert json.loads(json.dumps(found.as_json(), allow_nan=False)) == {
         "task": "single-label",
         "rows": 100,
+        "rows_needed": 6,
         "metric": "accuracy",
         "runs": [
             {"name": "a", "path": a.as_posix(), "test_rows": 100, "seeds": None,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertsmith import telling
 from bertsmith.bundle import BundleInfo
+from bertsmith.listener import Listener
 from bertsmith.report import figures, plots
 from bertsmith.report.confusion import Shown, confusion, most_confused, strength
+from bertsmith.report.html import render
 from bertsmith.report.lengths import length_figures
 from bertsmith.report.model_card import model_card
 from bertsmith.report.svg import Scale, around, fit, tick_texts, width_of
@@ -194,6 +199,54 @@ def test_the_card_says_when_to_believe_it_and_where_it_is_weak():
     assert '- `"texts of 41 to 98 tokens"`: 85.1% of 308 rows are right, of the rest 93.8%.\n' in told
     bare = card(calibration=None, decide=None, out_of_scope=None, slices=None)
     assert re.findall("^## .*", bare, re.MULTILINE) == ["## How good it is", "## What it answers", "## How to use it", "## Where it comes from"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("figures", "sentence"),
+    [
+        (dict(ece_after=0.09, log_loss_after=0.51, ece_after_low=0.03, ece_after_high=0.12),
+         "On test rows it did not help but made the probabilities worse; on 3,080 rows that may be chance."),
+        (dict(ece_after=0.09, log_loss_after=0.51, ece_after_low=0.06, ece_after_high=0.12),
+         "On test rows it did not help but made the probabilities worse."),
+        (dict(ece_after=0.09, log_loss_after=0.41, ece_after_low=0.06, ece_after_high=0.12),
+         "On test rows it did not clearly help: what one figure gained, the other lost."),
+        (dict(ece_after=0.0513, log_loss_after=0.4814), "On test rows it changed next to nothing."),
+        (dict(ece_after=0.02, log_loss_after=0.4816), ""),
+    ],
+)  # fmt: skip
+def test_calibration_that_did_not_help_is_told(figures, sentence):
+    """Where error and log loss on test rows did not fall, terminal, report and card say so; else only the report speaks."""
+    found = scores_of()["calibration"] | figures
+    assert (" 0.051 before." + f" {sentence}" * bool(sentence) + "\n") in card(calibration=found)
+    shown = sentence or "On test rows it helped."
+    assert f"the same wherever it runs. {shown} Measured on 3,080 test rows:" in render(
+        scores_of() | {"calibration": found}
+    )
+    lines: list[str] = []
+    assessed = {"calibration": found, "decide": None, "out_of_scope": None, "slices": [], "suspects": None}
+    telling.trust(cast(Listener, SimpleNamespace(tell=lambda _, line: lines.append(line))), assessed)
+    told = f"; {sentence[0].lower()}{sentence[1:-1]}" if sentence else ""
+    assert lines[0].endswith(f", before by 5.1%{told}")
+
+
+def test_the_card_speaks_in_sentences() -> None:
+    """The verdict is a sentence, and metrics are called as everywhere else."""
+    told = card(verdict="fine-tuning is better than tfidf by 3.0 points of accuracy [1.0, 5.0]")
+    assert "\n\nFine-tuning is better than tfidf by 3.0 points of accuracy [1.0, 5.0].\n\n" in told
+    assert "\n| macro-F1 | " in told
+    assert "\n| MCC | " in told
+
+
+def test_without_a_threshold_the_report_shows_no_figures_of_one() -> None:
+    """A run that can call nothing foreign, and gives every answer, says so; 0 % of false alarms would be a praise."""
+    scope = {"score": "s", "threshold": None, "sentence": "text from elsewhere is not told: 70 rows are too few.",
+             "validation": {"rows": 70, "alarms": 0.0}, "test": {"rows": 70, "alarms": 0.0}}  # fmt: skip
+    decide = scores_of()["decide"] | {"threshold": 0.0, "by_label": None}
+    page = render(scores_of() | {"out_of_scope": scope, "decide": decide})
+    assert "<p>Text from elsewhere is not told: 70 rows are too few.</p>" in page
+    assert "false alarms" not in page
+    assert "<dt>threshold</dt><dd>none: every answer is given</dd>" in page
+    assert "false alarms" in render(scores_of())
 
 
 HOSTILE = [

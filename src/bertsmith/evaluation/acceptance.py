@@ -28,6 +28,8 @@ OWN = 5
 """A label stands by itself where its p-value is expected to be so many times smaller than it has to be."""
 CURVE = 200
 """Points of a risk-coverage curve, at most."""
+SHOWN = 5
+"""Labels that a sentence names, at most."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,18 @@ class Accepted:
         delta: The chance that a promise may be broken with.
         threshold: An answer is given where its score is at least that; 0 gives all.
         by_label: Label of the guess → its own threshold; None where one serves all.
+        alone: The labels that carry the promise by themselves, where labels have thresholds.
         coverage: Share of the calibration rows that are answered; None without such rows.
         guaranteed: True where the promise of the rule stands.
         rows: Calibration rows.
-        rows_needed: About how many would carry the promise, where these do not; None where no number would.
+        rows_needed: About how many the rule needs, where these are too few; None where no number would do.
     """
 
     rule: Rule
     delta: float
     threshold: float = ACCEPT_ALL
     by_label: Mapping[str, float] | None = None
+    alone: tuple[str, ...] = ()
     coverage: float | None = None
     guaranteed: bool = False
     rows: int = 0
@@ -160,6 +164,7 @@ class Accepted:
             "delta": self.delta,
             "threshold": None if self.by_label is not None else self.threshold,
             "by_label": None if self.by_label is None else dict(self.by_label),
+            "alone": None if self.by_label is None else list(self.alone),
             "coverage": self.coverage,
             "guaranteed": self.guaranteed,
             "rows": self.rows,
@@ -196,8 +201,8 @@ def choose(
         return _right(blank, validation, calibration, by_label=by_label)
     if rule.kind == "refuse":
         return _refuse(blank, calibration)
-    threshold = _cheapest(rule, calibration) if rule.kind == "costs" else rule.number
-    return _covering(replace(blank, threshold=threshold), calibration)
+    found = _cheapest(blank, calibration) if rule.kind == "costs" else replace(blank, threshold=rule.number)
+    return _covering(found, calibration)
 
 
 def _covering(found: Accepted, calibration: Confidence) -> Accepted:
@@ -222,14 +227,14 @@ def _right(blank: Accepted, validation: Confidence, calibration: Confidence, *, 
         needed = _needed(validation, calibration, risk=risk, delta=blank.delta / len(groups))
         return _covering(replace(blank, rows_needed=needed), calibration)
     thresholds = [float(each.thresholds[n - 1]) if n else NEVER for each, n in zip(plans, passed, strict=True)]
-    found = replace(blank, guaranteed=True)
     if not by_label:
-        return _covering(replace(found, threshold=thresholds[0]), calibration)
+        return _covering(replace(blank, guaranteed=True, threshold=thresholds[0]), calibration)
     of_label = np.zeros(len(calibration.labels))
     for group, threshold in zip(groups, thresholds, strict=True):
         of_label[group] = threshold
     named = dict(zip(calibration.labels, of_label.tolist(), strict=True))
-    return _covering(replace(found, by_label=named), calibration)
+    alone = [calibration.labels[group[0]] for group, n in zip(groups, passed, strict=True) if n and len(group) == 1]
+    return _covering(replace(blank, guaranteed=True, by_label=named, alone=tuple(alone)), calibration)
 
 
 def _passed(plans: Sequence[Plan], parts: Sequence[Scored], *, risk: float, delta: float) -> list[int]:
@@ -289,8 +294,7 @@ def _refuse(blank: Accepted, calibration: Confidence) -> Accepted:
     most = int(binom.ppf(blank.delta, rows, share)) if rows else 0
     most -= int(bdtr(most, rows, share) > blank.delta) if rows else 1
     if most < 0:
-        needed = math.ceil(math.log(blank.delta) / math.log1p(-share))
-        return _covering(replace(blank, rows_needed=needed), calibration)
+        return _covering(replace(blank, rows_needed=_fewest(share, delta=blank.delta)), calibration)
     foreign = rows - len(calibration)
     if foreign > most:
         return _covering(blank, calibration)
@@ -300,17 +304,26 @@ def _refuse(blank: Accepted, calibration: Confidence) -> Accepted:
     return _covering(replace(blank, guaranteed=True, threshold=float((below + ranked[place]) / 2)), calibration)
 
 
-def _cheapest(rule: Rule, calibration: Confidence) -> float:
+def _cheapest(blank: Accepted, calibration: Confidence) -> Accepted:
     """Find the threshold at which errors and refusals cost least on the calibration rows.
 
     Where several cost the same, and without rows, it is the one that is best if scores are probabilities: an error
-    that is likelier than refusal / error is not worth it (Chow 1970, IEEE Transactions on Information Theory 16).
+    that is likelier than refusal / error is not worth it (Chow 1970, IEEE Transactions on Information Theory 16). Rows
+    are too few where errors that are not worth it could be missing among them by chance.
     """
+    rule = blank.rule
     by_score = np.array([max(0.0, 1 - rule.refusal / rule.number)])
     tried = np.concatenate([by_score, candidates(calibration.score)]) if len(calibration) else by_score
     given, wrong = calibration.scored.above(tried)
     costs = rule.number * wrong + rule.refusal * (len(calibration) - given)
-    return float(tried[np.argmin(costs)])
+    needed = _fewest(min(1.0, rule.refusal / rule.number), delta=blank.delta)
+    found = replace(blank, threshold=float(tried[np.argmin(costs)]))
+    return replace(found, rows_needed=needed) if len(calibration) < needed else found
+
+
+def _fewest(share: float, *, delta: float) -> int:
+    """Say of how many rows at least one is of a kind that has this share, but for a chance of `delta`."""
+    return math.ceil(math.log(delta) / math.log1p(-share)) if share < 1 else 0
 
 
 # --- words ---------------------------------------------------------------------------------------------------------
@@ -324,8 +337,7 @@ def _sentence(found: Accepted) -> str:
         "right": f"at least {_percent(rule.number)} of the answers given are right{_chance(found)}",
         "refuse": f"at most {_percent(rule.number)} of texts are refused{_chance(found)}",
         "score": f"answers with a score of at least {rule.number:g} are given; nothing is promised of them",
-        "costs": f"answers with a score of at least {found.threshold:.4g} are given, where errors (costs"
-        f" {rule.number:g}) and refusals (costs {rule.refusal:g}) cost least; nothing is promised of them",
+        "costs": _told_costs(found),
         "all": "every answer is given",
     }[rule.kind]
     return told + _told_labels(found) + _told_coverage(found)
@@ -348,14 +360,32 @@ def _chance(found: Accepted) -> str:
     return f" (a promise that is broken with a chance of at most {_percent(found.delta)})"
 
 
+def _told_costs(found: Accepted) -> str:
+    rule = found.rule
+    given = f"answers with a score of at least {found.threshold:.4g} are" if found.threshold else "every answer is"
+    costs = f"errors (costs {rule.number:g}) and refusals (costs {rule.refusal:g})"
+    few = f"{found.rows:,} calibration rows are too few to choose it by, about {found.rows_needed or 0:,} would do"
+    promised = "nothing is promised of them" + (f"; {few}" if found.rows_needed is not None else "")
+    return f"{given} given, where {costs} cost least; {promised}"
+
+
 def _told_labels(found: Accepted) -> str:
-    # As JSON: a name may hold anything, and the sentence goes to terminals and into the model's card.
-    never = [json.dumps(name) for name, threshold in (found.by_label or {}).items() if threshold >= NEVER]
     if found.by_label is None:
         return ""
-    shown = ", ".join(never[:5]) + (f" and {len(never) - 5} more" if len(never) > 5 else "")
-    refused = f"; always refused, for want of rows or of right answers: {shown}" if never else ""
-    return f", of each label that can carry it by itself{refused}"
+    never = [name for name, threshold in found.by_label.items() if threshold >= NEVER]
+    together = [name for name in found.by_label if name not in {*found.alone, *never}]
+    count = len(found.alone)
+    alone = f"for {'each of ' * (count > 1)}{count:,} label{'s' * (count > 1)} by itself" if count else ""
+    shared = f"for {len(together):,} labels only taken together: {_listed(together)}" if together else ""
+    told = " and ".join(each for each in (alone, shared) if each)
+    refused = f"; always refused, for want of rows or of right answers: {_listed(never)}" if never else ""
+    return (f", {told}" if told else "") + refused
+
+
+def _listed(names: Sequence[str]) -> str:
+    # As JSON: a name may hold anything, and the sentence goes to terminals and into the model's card.
+    shown = ", ".join(json.dumps(name) for name in names[:SHOWN])
+    return shown + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
 def _told_coverage(found: Accepted) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -88,7 +89,7 @@ def matched(runs: Sequence[Answered]) -> tuple[list[Answered], list[str]]:
 
     Rows are the same where text, second text and gold answer are the same, so that runs may have read different
     files; of rows that occur several times the first is matched with the first, by file and row. Where a run
-    kept no texts, file, row and gold answer have to do.
+    kept no texts, file, row and gold answer have to do; a file is the same where one path ends with the other.
 
     Args:
         runs: Two or more.
@@ -206,8 +207,37 @@ def _unreadable(path: Path) -> DataError:
 
 def _input_codes(runs: Sequence[Answered], *, by_text: bool) -> list[Array]:
     """Number what rows are told apart by besides their gold answers, each int64 `(rows of all runs,)`."""
-    names = _INPUTS if by_text else ("file", "row")
-    return [_codes([run.table.column(name) if name in run else _nothing(run) for run in runs]) for name in names]
+    if not by_text:
+        return [_codes(_files(runs)), _codes([run.table.column("row") for run in runs])]
+    return [_codes([run.table.column(name) if name in run else _nothing(run) for run in runs]) for name in _INPUTS]
+
+
+def _files(runs: Sequence[Answered]) -> list[pa.ChunkedArray]:
+    """Name the file of each row so that a file has one name in all runs, if each run called it by a path of its own.
+
+    A path stands for the shortest one that it ends with (a run that was resumed has absolute paths). If two files of
+    one run would get one name by that, all keep their own.
+    """
+    columns = [run.table.column("file").cast(pa.string()) for run in runs]
+    distinct: list[list[str]] = [pc.unique(column).to_pylist() for column in columns]
+    endings = {_parts(name): name for names in distinct for name in sorted(names, reverse=True)}
+    short = {name: _shortest(_parts(name), endings) for names in distinct for name in names}
+    if any(len({short[name] for name in names}) < len(names) for names in distinct):
+        return columns
+    return [
+        pa.chunked_array(
+            [pa.array([short[name] for name in names], pa.string()).take(pc.index_in(column, pa.array(names)))]
+        )
+        for column, names in zip(columns, distinct, strict=True)
+    ]
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in re.split(r"[/\\]", path) if part not in {"", ".", ".."}) or (path,)
+
+
+def _shortest(parts: tuple[str, ...], endings: Mapping[tuple[str, ...], str]) -> str:
+    return next(endings[parts[-n:]] for n in range(1, len(parts) + 1) if parts[-n:] in endings)
 
 
 def _numbered(runs: Sequence[Answered], columns: Sequence[Array]) -> list[Array]:

@@ -4,11 +4,15 @@ Many pairs are looked at, so each has to pass more: the intervals of all differe
 m pairs each has 1 - 0.05 / m), and McNemar's tests are corrected by Holm's method (1979). One run is called better
 than another only where its interval leaves out zero and, where the metric is the share of right answers, the
 corrected test agrees. So if no two runs differ, some are said to in at most about 5 % of such comparisons.
+
+On a handful of rows no difference can show: if runs are equally good, each row favours one or the other as a coin
+does, and of n rows all favour the same one with a chance of 2 / 2^n. Where that is too likely, nobody is called better.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,14 +64,23 @@ class RunPair:
     Attributes:
         comparison: The second (ours) against the first (theirs), with simultaneous intervals and the corrected p.
         p_value: McNemar's before correction; None where rows are not right or wrong.
+        rows_needed: Rows on which a difference could show.
     """
 
     comparison: Comparison
     p_value: float | None
+    rows_needed: int = 0
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether there are so many rows that a difference could show."""
+        return self.comparison.rows >= self.rows_needed
 
     @property
     def better(self) -> Comparison | None:
-        """The pair seen from the better run; None where they do not differ."""
+        """The pair seen from the better run; None where they do not differ, or rows are too few to tell."""
+        if not self.can_tell:
+            return None
         seen = {"better": self.comparison, "worse": self.comparison.turned(), "no difference": None}
         return seen[self.comparison.verdict]
 
@@ -83,8 +96,14 @@ class RunPair:
             "mcnemar_p": self.p_value,
             "mcnemar_p_corrected": None if who is None else who.p_value,
             "better": None if better is None else better.ours_name,
-            "sentence": (better or found).sentence,
+            "sentence": (better or found).sentence if self.can_tell else self.too_few,
         }
+
+    @property
+    def too_few(self) -> str:
+        """The words for too few rows."""
+        rows = f"{self.comparison.rows:,}, and on fewer than {self.rows_needed:,}"
+        return f"too few common rows to tell: {rows} no difference could show"
 
 
 @dataclass(frozen=True)
@@ -122,7 +141,9 @@ class RunComparison:
 
     @property
     def sentence(self) -> str:
-        """What it comes to: who is better than whom, or that the runs do not differ."""
+        """What it comes to: who is better than whom, that the runs do not differ, or that it cannot be told."""
+        if not self.pairs[0].can_tell:
+            return self.pairs[0].too_few
         better = [each for each in (pair.better for pair in self.pairs) if each is not None]
         ahead = [each for each in better if each.ours_name == self.leader]
         if ahead:
@@ -137,6 +158,7 @@ class RunComparison:
         return {
             "task": self.task,
             "rows": self.rows,
+            "rows_needed": self.pairs[0].rows_needed,
             "metric": self.metric,
             "runs": [run.as_json() for run in self.runs],
             "pairs": [pair.as_json() for pair in self.pairs],
@@ -216,6 +238,18 @@ def compare_pairs(
     return _corrected(found)
 
 
+def rows_needed(pairs: int) -> int:
+    """Say on how many rows a difference could show, if all of them favour the same run.
+
+    Args:
+        pairs: How many differences are looked at.
+
+    >>> rows_needed(1), rows_needed(3)
+    (6, 7)
+    """
+    return math.ceil(1 + math.log2(pairs / (1 - CONFIDENCE)))
+
+
 def _scored(task: Task, run: Answered, statistics: Statistics, seed: int) -> ScoredRun:
     found = bootstrap(statistics, task.counted, seed=seed, shares=task.shares, losses=task.loss_metrics)
     return ScoredRun(run.name, run.path, len(run), {name: found[name] for name in task.compared}, run.seeds)
@@ -224,10 +258,11 @@ def _scored(task: Task, run: Answered, statistics: Statistics, seed: int) -> Sco
 def _corrected(found: Sequence[Comparison]) -> tuple[RunPair, ...]:
     """Put Holm's p-values in the place of McNemar's, and keep those beside."""
     tested = [each.disagreement for each in found if each.disagreement is not None]
+    needed = rows_needed(len(found))
     if len(tested) < len(found):
-        return tuple(RunPair(each, None) for each in found)
+        return tuple(RunPair(each, None, needed) for each in found)
     corrected = holm(np.array([each.p_value for each in tested])).tolist()
     return tuple(
-        RunPair(replace(each, disagreement=replace(who, p_value=p_value)), who.p_value)
+        RunPair(replace(each, disagreement=replace(who, p_value=p_value)), who.p_value, needed)
         for each, who, p_value in zip(found, tested, corrected, strict=True)
     )

@@ -27,6 +27,11 @@ LISTED = 10
 LEGEND = (
     "Blue words speak for the label, orange ones against it, the stronger the fuller; what is struck out is not read."
 )
+TERMINAL_LEGENDS = {
+    True: "Green words speak for the label, magenta ones against it, the stronger the fuller.",
+    False: "[Words] speak for the label, {words} against it; the more brackets, the stronger.",
+}
+"""The same for a terminal: with colour, and without."""
 _WIDEST_BAR = 20
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _COLOURS = {

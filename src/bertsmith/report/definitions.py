@@ -139,7 +139,7 @@ _DEFINED: Mapping[str, str] = {
     "decide.by_label.*": "Probability from which on this label is accepted; below it the label is UNKNOWN.",
     "decide.coverage": "Share of the calibration rows that are accepted.",
     "decide.rows": "Calibration rows that the threshold was tested on.",
-    "decide.rows_needed": "Calibration rows that the promise would need.",
+    "decide.rows_needed": "About how many calibration rows the rule would need, where there are too few.",
     "decide.test.rows": "Test rows on which the chosen threshold was measured.",
     "decide.test.coverage": f"Share of the test rows that are accepted; {_INTERVAL}.",
     "decide.test.right": f"Share of the accepted test rows that are right; {_INTERVAL}.",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bertsmith.clock import in_words
 from bertsmith.evaluation.wording import in_prose
 from bertsmith.explaining.marked import marked_html
-from bertsmith.report import figures, plots
+from bertsmith.report import calibrated, figures, plots
 from bertsmith.report.confusion import WHOLE, confusion
 from bertsmith.report.definitions import METRICS, definitions
 
@@ -243,7 +243,13 @@ def _template() -> Template:
         file_name,
     ):
         templates.filters[each.__name__] = each
-    templates.filters |= {"cut": _cut, "cleaned": _cleaned, "in_words": in_words, "is_metric": _is_metric}
+    templates.filters |= {
+        "calibrated": calibrated.told,
+        "cut": _cut,
+        "cleaned": _cleaned,
+        "in_words": in_words,
+        "is_metric": _is_metric,
+    }
     # Only these are exempt from escaping: svg.py and marked.py escape what they say.
     templates.filters |= {"picture": Markup, "marked": lambda text, words: Markup(_marked(text, words))}
     templates.globals |= {"metrics": METRICS, "whole_matrix": WHOLE, "most_name": _MOST_NAME}

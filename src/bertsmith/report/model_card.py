@@ -9,6 +9,8 @@ from typing import Any
 
 from bertsmith.bundle import BundleInfo
 from bertsmith.encoders import EMBEDDED, EMBEDDED_HUB_NAME, KNOWN
+from bertsmith.evaluation.wording import in_prose
+from bertsmith.report import calibrated
 from bertsmith.tasks import Task
 
 _SHOWN_LABELS = 200
@@ -119,7 +121,7 @@ def _trust(scores: Mapping[str, Any]) -> list[str]:
         told.append(
             f"- Its probabilities are calibrated (temperature {calibration['temperature']:.3g}, in the weights): their "
             f"expected error on {calibration['rows']:,} test rows is {calibration['ece_after']:.3f}; it was "
-            f"{calibration['ece_before']:.3f} before."
+            f"{calibration['ece_before']:.3f} before." + _not_helped(calibration)
         )
     if foreign.get("threshold") is not None:
         told.append(
@@ -127,6 +129,12 @@ def _trust(scores: Mapping[str, Any]) -> list[str]:
             "learned."
         )
     return ["## When it may be believed", "", *told, ""] if told else []
+
+
+def _not_helped(calibration: Mapping[str, Any]) -> str:
+    """Say so where the temperature did not help."""
+    found = calibrated.told(calibration)
+    return "" if calibrated.effect(calibration) == "helped" else f" {found[0].upper()}{found[1:]}."
 
 
 def _weak(scores: Mapping[str, Any]) -> list[str]:
@@ -185,8 +193,9 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
     for name, value in test.items():
         if _is_metric(value):
             figures = " | ".join(_figure(value[part]) for part in ("value", "low", "high"))
-            lines.append(f"| {name.replace('_', ' ')} | {figures} |")
-    return [*lines, "", scores["verdict"]] if scores["verdict"] else lines
+            lines.append(f"| {in_prose(name)} | {figures} |")
+    verdict = scores["verdict"]
+    return [*lines, "", f"{verdict[0].upper()}{verdict[1:].rstrip('.')}."] if verdict else lines
 
 
 def _figure(value: float | None) -> str:
