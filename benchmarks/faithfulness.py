@@ -28,7 +28,8 @@ import numpy as np
 from bertsmith import threads
 from bertsmith.explaining.explain import METHODS, explain
 from bertsmith.explaining.words import Span, word_spans
-from bertsmith.inference.predictor import Predictor, load
+from bertsmith.inference.loading import load
+from bertsmith.inference.predictor import Predictor
 from measuring import machine, rows_of, say
 
 TRAINED, SEED = 5000, 2026

@@ -41,9 +41,10 @@ from sklearn.covariance import ledoit_wolf
 
 import bertsmith
 from bertsmith.evaluation.out_of_scope import auroc, measure_scope
-from bertsmith.inference.predictor import Predictor, load
+from bertsmith.inference.engine import HeadPass
+from bertsmith.inference.loading import load
+from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.scope import Scope, draw_rows
-from bertsmith.inference.torch_engine import HeadPass, logits_and_inputs
 from measuring import data_folder, machine, rows_of, say
 
 Array = np.ndarray[Any, Any]
@@ -121,7 +122,7 @@ def passed(predictor: Predictor, rows: Mapping[str, Sequence[Row]], foreign: Map
     drawn = draw_rows(targets, seed=SEED)
 
     def through(texts: Sequence[str]) -> HeadPass:
-        return logits_and_inputs(predictor.model, predictor.encode(list(texts)))
+        return predictor.engine.logits_and_inputs(predictor.encode(list(texts)))
 
     test = through([text for text, _ in rows["test"]])
     gold = np.array([names.index(label) for _, label in rows["test"]])
