@@ -150,7 +150,7 @@ def test_it_takes_as_many_threads_as_it_may(folder, monkeypatch):
 
 
 def test_batches_run_side_by_side(folder, opened, monkeypatch):
-    """Many rows are shared out among the threads, one batch each; what is asked one by one gets a session with all."""
+    """Many rows are shared out, one batch a thread; long texts that come one by one get a session with all threads."""
     sessions: list[int] = []
     monkeypatch.setattr(onnx_engine, "open_session", lambda *each: sessions.append(each[1]) or open_session(*each))
     engine = OnnxEngine(folder / "onnx" / "fp32" / "model.onnx", threads=2)
@@ -160,6 +160,9 @@ def test_batches_run_side_by_side(folder, opened, monkeypatch):
     assert sessions == [1]
     one = encoded.take([0])
     alone = [engine.logits(one) for _ in range(22)]
+    assert sessions == [1]
+    monkeypatch.setattr(onnx_engine, "_LONG", 1)
+    alone.append(engine.logits(one))
     assert sessions == [1, 2]
     assert all(np.array_equal(each[0], together[0]) for each in alone)
 

@@ -191,6 +191,10 @@ class TokenEncoder:
 
     def _batch(self, tokenizer: Tokenizer, rows: list[Any]) -> list[Encoding]:
         """Encodings with character offsets only where units need them: it is a good deal slower."""
+        if len(rows) == 1:
+            # To hand a single row to the pool of threads and wait for it takes longer than to encode it.
+            row = rows[0]
+            return [tokenizer.encode(*row) if isinstance(row, tuple) else tokenizer.encode(row)]
         return list(tokenizer.encode_batch_fast(rows) if self.units == "row" else tokenizer.encode_batch(rows))
 
     def _picks(self, chunk: _Chunk, whole: list[Encoding], windows: list[list[Any]]) -> list[Picks] | None:

@@ -45,6 +45,9 @@ _LEAST_SHARE = 256
 """Padded tokens from which on a batch is worth a thread of its own."""
 _ALONE = 20
 """Batches that came by themselves, after which a session with all threads is worth its making and its memory."""
+_LONG = 64
+"""Padded tokens from which on a batch by itself gets all threads: with fewer they wait for each other, all the more on a
+busy machine (docs/lab-notes.md)."""
 _SLOWER = ["SkipLayerNormFusion"]
 """What ONNX Runtime would do to a graph and should not: on the CPU its SkipLayerNormalization takes 5 ns a value, a sum
 and LayerNormalization by themselves 0.6 (docs/lab-notes.md)."""
@@ -107,7 +110,7 @@ class OnnxEngine:
 
     def run(self, padded: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run one batch that comes by itself, and give these outputs."""
-        threads = self._threads if self._alone > _ALONE else 1
+        threads = self._threads if self._alone >= _ALONE and padded["input_ids"].size >= _LONG else 1
         self._alone += 1
         return self._run(padded, outputs, threads=threads)
 
