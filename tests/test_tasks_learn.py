@@ -249,7 +249,7 @@ def bare_logits(model: Any, encoded: Any, window: int) -> np.ndarray:
     padded = encoded.pad_windows([window])
     names = ("input_ids", "attention_mask", "token_type_ids")
     with torch.inference_mode():
-        return model.model(**{name: torch.from_numpy(padded[name]) for name in names}).logits[0].numpy()
+        return model.engine.model(**{name: torch.from_numpy(padded[name]) for name in names}).logits[0].numpy()
 
 
 @pytest.fixture(scope="module")

@@ -410,7 +410,7 @@ def test_json_holds_what_scripts_rely_on() -> None:
     found = choose(parse("95% right"), delta=0.05, validation=some(300), calibration=some(300))
     told = found.as_json(some(100))
     assert list(told) == [
-        "accept", "target", "delta", "threshold", "by_label", "coverage", "guaranteed", "rows", "rows_needed",
+        "accept", "target", "delta", "threshold", "by_label", "alone", "coverage", "guaranteed", "rows", "rows_needed",
         "sentence", "test", "risk_coverage",
     ]  # fmt: skip
     assert (told["accept"], told["target"], told["delta"], told["threshold"]) == ("95% right", 0.95, 0.05, 0.0)

@@ -132,13 +132,20 @@ def test_scores_json_shows_the_worst(found):
 
 
 def test_no_text_is_written_where_none_may_be_kept(tmp_path):
-    """With texts=False neither the file nor scores.json has a text, and the file can still be taken back."""
+    """With texts=False neither the file nor scores.json has a text, and the file can still be filled in and taken back."""
     features, given, _, examples = made()
     suspects = find_suspects(features, given, LABELS, examples, seed=1, texts=False)
     assert suspects is not None
     suspects.write(tmp_path / "s.csv")
     assert " and" not in (tmp_path / "s.csv").read_text(encoding="utf-8") + json.dumps(suspects.as_json())
-    assert len(relabel(examples, tmp_path / "s.csv")) == ROWS
+    with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as file:
+        filled = list(csv.DictReader(file))
+    filled[0]["relabel"] = "-"
+    with (tmp_path / "s.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(filled[0]))
+        writer.writeheader()
+        writer.writerows(filled)
+    assert len(relabel(examples, tmp_path / "s.csv")) == ROWS - 1
 
 
 def test_no_row_explains_itself():
