@@ -201,7 +201,7 @@ def open_export(export: Export, *, threads: int | None = None) -> OnnxEngine:
     # Not Python's max, which passes over a number that is none; and such a number is beyond every tolerance.
     for off, allowed, what in (
         (np.max(found, initial=0.0), float(most["tolerance"]), "a logit of its probes is off by"),
-        (np.mean(found), float(most["usual"]), "the farthest logits of its probes are on average off by"),
+        (np.mean(found), float(most.get("usual", most["tolerance"])), "the farthest logits of its probes are on average off by"),
     ):
         if not off <= allowed:
             made_on = export.figures.get("machine", {}).get("cpu", "another CPU")
