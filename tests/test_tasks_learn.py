@@ -284,5 +284,7 @@ def test_a_decoder_can_be_the_classifier(tiny_decoder, tmp_path):
     for place, text in enumerate(texts):
         np.testing.assert_allclose(model.probabilities([text])[0], together[place], atol=1e-5)
     classify = pipeline("text-classification", model=str(run.path / "model"), top_k=None)
+    # A decoder adds segment ids to its words as if they were words; it was trained without.
+    assert "token_type_ids" not in classify.tokenizer(texts[0])
     for answer, found in zip(model.predict(texts), classify(texts), strict=True):
         assert {each["label"]: each["score"] for each in found} == pytest.approx(answer.scores, abs=1e-5)

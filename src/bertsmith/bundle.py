@@ -91,7 +91,10 @@ def save(
         file.chmod(0o666 & ~umask())
     tokenizer.model_max_length = info.max_length
     if inputs is not None:
-        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in inputs]
+        names = [name for name in tokenizer.model_input_names if name in inputs]
+        tokenizer.model_input_names = names
+        # Only what a tokenizer was made with is written.
+        tokenizer.init_kwargs["model_input_names"] = names
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)

@@ -46,8 +46,8 @@ _LEAST_SHARE = 256
 _ALONE = 20
 """Batches that came by themselves, after which a session with all threads is worth its making and its memory."""
 _LONG = 64
-"""Padded tokens from which on a batch by itself gets all threads: with fewer they wait for each other, all the more on a
-busy machine (docs/lab-notes.md)."""
+"""Padded tokens from which on a batch by itself gets all threads: with fewer they wait for each other, the more so on
+a busy machine (docs/lab-notes.md)."""
 _SLOWER = ["SkipLayerNormFusion"]
 """What ONNX Runtime would do to a graph and should not: on the CPU its SkipLayerNormalization takes 5 ns a value, a sum
 and LayerNormalization by themselves 0.6 (docs/lab-notes.md)."""
@@ -198,10 +198,11 @@ def open_export(export: Export, *, threads: int | None = None) -> OnnxEngine:
     engine = OnnxEngine(export.graph, name=export.engine, threads=threads)
     found = differences(engine, Probes.load(export.folder / PROBES))
     most = export.figures["probes"]
+    usual = most.get("usual", most["tolerance"])
     # Not Python's max, which passes over a number that is none; and such a number is beyond every tolerance.
     for off, allowed, what in (
         (np.max(found, initial=0.0), float(most["tolerance"]), "a logit of its probes is off by"),
-        (np.mean(found), float(most.get("usual", most["tolerance"])), "the farthest logits of its probes are on average off by"),
+        (np.mean(found), float(usual), "the farthest logits of its probes are on average off by"),
     ):
         if not off <= allowed:
             made_on = export.figures.get("machine", {}).get("cpu", "another CPU")
