@@ -118,8 +118,8 @@ def test_every_verb_has_help_and_is_documented(generate):
     """A verb has a sentence of help, a section in the reference and a line in the README with that sentence."""
     verbs = generate.verbs()
     assert verbs == [
-        "check", "train", "tune", "evaluate", "compare", "predict", "explain", "export", "drift", "adapt", "fill",
-        "models",
+        "check", "train", "tune", "evaluate", "compare", "predict", "explain", "export", "serve", "keys",
+        "review", "drift", "adapt", "fill", "models",
     ]  # fmt: skip
     for verb in verbs:
         sentence = str(app[verb].help)

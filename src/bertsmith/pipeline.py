@@ -35,6 +35,7 @@ from bertsmith.evaluation.calibration import fit_temperature
 from bertsmith.evaluation.ladder import against_ladder, judge, ladder_summary, verdict
 from bertsmith.evaluation.seeds import spread
 from bertsmith.examples import SIDES
+from bertsmith.feedback.corrections import now
 from bertsmith.inference.loading import load
 from bertsmith.inference.torch_engine import known_inputs, logits, pick_device
 from bertsmith.learning import compared_metrics, learn, other_seeds
@@ -101,6 +102,9 @@ def train(data: Any, *, out: Path, recipe: Recipe, force: bool = False, listener
     """
     listener, clock = _speaker(listener), Clock()
     require_training()
+    if recipe.read.add and not recipe.read.add_before:
+        # A store may grow meanwhile; the run, its repetition and its resumption read the same corrections.
+        recipe = ranks.agree(recipe.changed({"add_before": now()}))
     _require_chosen(recipe)
     if ranks.is_first():
         run_folder.check_free(out, force=force)

@@ -15,6 +15,7 @@ import numpy as np
 from bertsmith import encoders, ranks, telling, threads
 from bertsmith.baselines import sample_rows
 from bertsmith.clock import Clock
+from bertsmith.data.added_rows import add_rows
 from bertsmith.data.check import Lengths, check, choose_max_length, measure_lengths
 from bertsmith.data.encode import TokenEncoder
 from bertsmith.data.foreign import set_apart
@@ -26,6 +27,8 @@ from bertsmith.data.split import Splits, split
 from bertsmith.encoders import Encoder
 from bertsmith.errors import EncoderError, MissingExtraError, RecipeError
 from bertsmith.examples import Examples, LabelSet
+from bertsmith.feedback.corrections import corrections
+from bertsmith.feedback.places import lasting
 from bertsmith.findings import Findings
 from bertsmith.listener import Listener, Silent
 from bertsmith.long_texts import FEW, TRIED, LongTexts, choose, trial_rows
@@ -117,7 +120,6 @@ def prepare(
             telling.relabelled(listener)
     with clock.stage("check"):
         groups = group_texts(examples, seed=recipe.run.seed)
-        lengths = None if tokenizer is None else measure_lengths(examples, tokenizer)
     with clock.stage("split"):
         splits = split(
             examples,
@@ -127,7 +129,12 @@ def prepare(
             seed=recipe.run.seed,
             calibrates=task.calibrates,
         )
+        if recipe.read.add:
+            given = corrections(recipe.read.add, before=recipe.read.add_before, encoding=recipe.read.encoding)
+            added = add_rows(examples, splits, given, labels=labels, seed=recipe.run.seed)
+            examples, splits, groups = added.examples, added.splits, added.groups
     with clock.stage("check"):
+        lengths = None if tokenizer is None else measure_lengths(examples, tokenizer)
         max_length = max_length_of(recipe, encoder, lengths, splits)
         findings = check(
             examples,
@@ -167,6 +174,7 @@ def resolved(recipe: Recipe, prepared: Prepared, data: Any) -> Recipe:
     is_folder = prepared.known_encoder.folder == Path(recipe.fit.encoder)
     paths |= {"encoder": recipe.fit.encoder} if is_folder else {}
     there = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
+    there |= {"add": lasting(recipe.read.add)} if recipe.read.add else {}
     return found.changed({**there, "task": prepared.task.name})
 
 

@@ -95,6 +95,17 @@ class Read(_Stage):
         "File with corrected labels: suspects.csv of a run, its column `relabel` filled in (- drops a row).",
         must="a path",
     )
+    add: str = _setting(
+        "",
+        "Feedback store, or the CSV of `bertsmith review`, whose corrections are training rows too.",
+        must="a path or a URL",
+    )
+    add_before: str = _setting(
+        "",
+        "Moment up to which corrections of a store are taken; by itself the start of the run.",
+        must="a moment",
+        flag=False,
+    )
     encoding: str = _setting(
         "", "Character encoding of the files, when it is not UTF-8.", must="an encoding", usual="cp1252"
     )

@@ -1,0 +1,1 @@
+"""feedback: what people said of answers, kept in a database, read again, and learned from."""

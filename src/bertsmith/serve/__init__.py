@@ -1,0 +1,1 @@
+"""serve: a trained model behind HTTP."""

@@ -1,0 +1,91 @@
+"""The account of a queue: how many tokens are under way, for whom, and how long that will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from bertsmith.serve.tickets import Done, Ticket
+
+_SPECIAL = 2
+"""Tokens that a text has besides those of its characters."""
+
+
+class Room:
+    """How many tokens are under way, and how fast they are worked on. Not safe for several threads by itself.
+
+    Attributes:
+        tokens: Of all requests that have no answer yet; of texts that are no tokens yet, as many as are expected.
+        ahead: Of those, what is worked on before a newcomer's first turn: of every request one batch at most.
+        requests: Requests that have no answer yet.
+    """
+
+    def __init__(self, turn: int) -> None:
+        """Begin with nothing; `turn` is the tokens of a batch."""
+        self.tokens = self.ahead = self.requests = 0
+        self._turn = turn
+        self._rate = 0.0
+        self._tokens_a_character = 0.25
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second that the engine computed of late; 0 before it did any."""
+        return self._rate
+
+    def seconds(self, tokens: int) -> float:
+        """How long the engine needs for so many tokens, as far as is known; 0 where nothing is."""
+        return tokens / self._rate if self._rate else 0.0
+
+    def expected(self, texts: Sequence[str], pairs: Sequence[str] | None, *, most: int | None) -> int:
+        """Guess the tokens of texts from their characters, 1 at least.
+
+        Args:
+            texts: The texts.
+            pairs: The second texts, if any.
+            most: Tokens that a text has at most; None where there is no such bound.
+        """
+        characters = sum(map(len, texts)) + sum(map(len, pairs or ()))
+        guessed = int(characters * self._tokens_a_character) + _SPECIAL * len(texts)
+        return max(1, guessed if most is None else min(guessed, most * len(texts)))
+
+    def enter(self, ticket: Ticket, expected: int) -> None:
+        """Take a request in that is thought to have so many tokens."""
+        self.requests += 1
+        ticket.expected = expected
+        self._hold(ticket, expected)
+
+    def counted(self, ticket: Ticket, texts: int, *, tokens: int, characters: int) -> None:
+        """Put the true tokens of some of its texts for those that were expected."""
+        share = ticket.expected * texts // ticket.uncounted
+        ticket.expected -= share
+        ticket.uncounted -= texts
+        ticket.tokens += tokens
+        self._hold(ticket, tokens - share)
+        if not ticket.uncounted:
+            ticket.tokenized = time.perf_counter() - ticket.begun
+        if characters:
+            found = max(0, tokens - _SPECIAL * texts) / characters
+            self._tokens_a_character += 0.05 * (min(1.0, found) - self._tokens_a_character)
+
+    def done(self, ticket: Ticket, done: Done) -> bool:
+        """Keep some answers of a request; True where none is missing any more."""
+        ticket.done.append(done)
+        ticket.waiting -= len(done.places)
+        self._hold(ticket, -done.tokens)
+        return not ticket.waiting
+
+    def leave(self, ticket: Ticket) -> None:
+        """Let a request go, answered or not."""
+        self._hold(ticket, -ticket.held)
+        self.requests -= 1
+
+    def computed(self, tokens: int, seconds: float) -> None:
+        """Learn how fast the engine is; the last ten batches or so count as much as all before them."""
+        found = tokens / max(seconds, 1e-6)
+        self._rate = found if not self._rate else 0.9 * self._rate + 0.1 * found
+
+    def _hold(self, ticket: Ticket, change: int) -> None:
+        before, after = ticket.held, ticket.held + change
+        ticket.held = after
+        self.tokens += change
+        self.ahead += min(after, self._turn) - min(before, self._turn)
