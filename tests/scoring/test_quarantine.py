@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.data.files import read_table
@@ -142,6 +142,7 @@ ROW = st.tuples(CELLS, CELLS)
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(rows=[["", "", ""], ["", "\n", "\n"]], ending=".tsv")
 @given(
     rows=st.lists(st.one_of(ROW, st.lists(CELLS, min_size=3, max_size=4)), min_size=1, max_size=10),
     ending=st.sampled_from([".csv", ".tsv"]),

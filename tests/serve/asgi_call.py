@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-App = Callable[[Any, Any, Any], Awaitable[None]]
+from tests.serve.own_loop import in_own_loop
+
+App = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def call(app: App, path: str = "/classify", *, method: str = "POST", headers: Ma
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    in_own_loop(app(scope, receive, send))
     status = sent[0]["status"] if sent else 0
     found = {name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]} if sent else {}
     return Reply(status, found, b"".join(each.get("body", b"") for each in sent[1:]), scope)

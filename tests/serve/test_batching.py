@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bertsmith.serve.limits import Limits, check
 from bertsmith.serve.model import LoadSettings, load_model
 from tests.conftest import toy_rows
 from tests.inference.exports import bundle_with_exports
+from tests.serve.own_loop import in_own_loop
 from tests.serve.slow_engine import WAIT_S, SlowEngine, slow_model
 
 
@@ -55,8 +56,8 @@ async def batching(batch: BatchSettings | None = None, **how: Any) -> Any:
         batcher.close()
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    in_own_loop(test())
 
 
 async def hold(batcher: Batcher, engine: SlowEngine) -> asyncio.Task[Any]:
@@ -74,7 +75,7 @@ async def until(what: Callable[[], bool]) -> None:
         await asyncio.sleep(0.002)
 
 
-async def refused(asking: Awaitable[Any]) -> Refused:
+async def refused(asking: Coroutine[Any]) -> Refused:
     with pytest.raises(Refused) as caught:
         await asking
     return caught.value

@@ -219,13 +219,13 @@ def _with_odd_quotes(layout: Layout) -> tuple[Layout, str]:
 
 
 def _quotes_are_characters(layout: Layout, *, broken: bool = False) -> bool:
-    """Whether quotes at the edge of a cell are mostly without a partner at the other edge.
+    """Whether quotes at the edge of a cell are mostly without a partner at the other edge; not if the header is quoted.
 
     Args:
         layout: Of the file.
         broken: True where rows with another number of cells say nothing; else such a row says that quotes hold cells.
     """
-    both = one = 0
+    both = one = records = 0
     errors = "replace" if broken else "strict"
     with open_text(layout.path, layout.encoding, errors=errors) as file, long_fields():
         for record in csv.reader(file, delimiter=layout.delimiter, quoting=csv.QUOTE_NONE):
@@ -234,6 +234,9 @@ def _quotes_are_characters(layout: Layout, *, broken: bool = False) -> bool:
                     continue
                 return False
             edges = [(cell[:1] == '"') + (cell[-1:] == '"' and len(cell) > 1) for cell in record]
+            if record and not records and edges.count(2) == len(edges):
+                return False
+            records += bool(record)
             both, one = both + edges.count(2), one + edges.count(1)
     return one >= both and (one > 0 or not broken)
 
