@@ -1,15 +1,19 @@
-"""Files that are either whole or not there: temporary file, fsync, rename; and sha256 manifests."""
+"""Files that are either whole or not there: temporary file, fsync, rename; sha256 manifests; and locks."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextlib.contextmanager
@@ -43,6 +47,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], *, about: Mapping[str, str]) -> None:
+    """Write arrays as safetensors, with texts in the header, whole or not at all."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    # safetensors writes an array's memory as it lies there.
+    whole = {name: np.asarray(each, order="C") for name, each in arrays.items()}
+    with replacing(path) as temporary:
+        save_file(whole, temporary, metadata=dict(about))
+        # safetensors makes files that only their owner reads; whoever uses the model must be able to.
+        temporary.chmod(0o666 & ~umask())
+
+
 def sha256(path: Path) -> str:
     """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
@@ -58,6 +75,40 @@ def write_manifest(folder: Path, *, name: str = "manifest.json", without: str = 
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
     }
     write_json(folder / name, {"format": 1, "files": entries})
+
+
+@contextlib.contextmanager
+def holding(path: Path) -> Iterator[bool]:
+    """Hold a folder or a file, which is made where it is missing, for this process; the lock goes with the process.
+
+    Args:
+        path: What is locked, for whoever asks by this function; others may use it as ever.
+
+    Yields:
+        False where another holds it. True also where the system has no such locks (Windows); nothing is made there.
+
+    Raises:
+        OSError: It cannot be opened or locked.
+    """
+    if importlib.util.find_spec("fcntl") is None:
+        yield True
+        return
+    # Files are opened for writing, since some network file systems lock no others.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        yield _locked(handle)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def umask() -> int:

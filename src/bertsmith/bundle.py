@@ -114,6 +114,11 @@ def write_card(folder: Path, card: str) -> None:
     write_manifest(folder, without=EXPORTS)
 
 
+def locate(folder: Path) -> Path:
+    """Find the bundle of a run; a folder that has none in `model` is taken for the bundle itself."""
+    return folder / "model" if (folder / "model" / "bertsmith.json").is_file() else folder
+
+
 def load_info(folder: Path, *, weights: bool = True) -> BundleInfo:
     """Verify a bundle and read its `bertsmith.json`.
 

@@ -22,7 +22,6 @@ from bertsmith.deciding import redecide
 from bertsmith.errors import DataError, ExportError, RecipeError, UsageError
 from bertsmith.export import write
 from bertsmith.export.export import Exported, export
-from bertsmith.export.figures import cpu_name
 from bertsmith.export.probes import make, tolerances
 from bertsmith.export.rows import judging_rows
 from bertsmith.export.write import staging
@@ -93,6 +92,7 @@ def test_an_fp32_export_answers_as_torch_does_and_is_taken_from_then_on(run, toy
     assert stored["gate"]["rows"] == {"validation": 40, "calibration": 40}
     assert (stored["gate"]["agreement"], stored["gate"]["metric"]["difference"]) == (1.0, 0.0)
     assert stored["probes"]["number"] == 64
+    assert stored["graph"]["first_token"] is True
     assert sorted(file.name for file in found.folder.parent.iterdir()) == ["fp32"]
     bundle.verify(found.folder)
     texts = [text for text, _ in list(map(lambda line: line.rsplit(",", 1), toy_csv.read_text().splitlines()[1:60]))]
@@ -105,7 +105,6 @@ def test_an_fp32_export_answers_as_torch_does_and_is_taken_from_then_on(run, toy
 def test_what_int8_spoils_is_repaired_by_leaving_it_in_fp32(run, monkeypatch):
     """Where one part is too sensitive, that part stays fp32, and the figures of both attempts are kept."""
     spoiling(monkeypatch, layer_0=0.0, layer_1=3.0, head=0.001)
-    monkeypatch.setattr("bertsmith.export.repair.fp32_share", lambda *_: 0.3)
     monkeypatch.setattr("bertsmith.export.candidates.fp32_share", lambda *_: 0.3)
     heard = Heard()
     found = exported(run, int8=True, listener=heard)
@@ -365,11 +364,3 @@ def test_large_weights_lie_in_a_file_of_their_own(tmp_path, monkeypatch):
         write.save_graph(helper.make_model(graph), tmp_path / "model.onnx")
         assert (tmp_path / "model.onnx.data").stat().st_size == 64 * 64 * 4
     assert numpy_helper.to_array(onnx.load(tmp_path / "model.onnx").graph.initializer[0]).shape == (64, 64)
-
-
-def test_the_cpu_is_named_as_its_maker_does(tmp_path):
-    """The model name of the first processor is taken; without such a line it is at least no empty name."""
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor\t: 0\nmodel name\t: A Fine CPU @ 2 GHz\n\nmodel name\t: Another\n", encoding="utf-8")
-    assert cpu_name(file) == "A Fine CPU @ 2 GHz"
-    assert cpu_name(tmp_path / "none")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from bertsmith.export.repair import Attempt, attempts, fp32_share
+from bertsmith.export.repair import Attempt, Form, attempts, fp32_share
 from tests.export.test_gate import GOOD
 
 BAD = dataclasses.replace(GOOD, agreement=0.5)
@@ -21,14 +21,18 @@ PARTS = ("embeddings", "layer 0", "layer 1", "layer 2", "head")
 def tried(harms: dict[str, float], needed: set[str], *, sizes: dict[str, float] | None = None) -> list[tuple[str, ...]]:
     """Which parts were fp32 in each attempt, where the gate needs these; all parts are of one size unless told."""
     of = sizes or dict.fromkeys(PARTS, 1 / len(PARTS))
+    asked: list[tuple[str, ...]] = []
 
-    def share(kept: tuple[str, ...]) -> float:
-        return sum(of[part] for part in kept)
+    def form(kept: tuple[str, ...]) -> Form:
+        asked.append(kept)
+        return Form(kept, sum(of[part] for part in kept), graph=None)
 
-    def attempt(kept: tuple[str, ...]) -> Attempt:
-        return Attempt(kept, share(kept), GOOD if needed <= set(kept) else BAD)
+    def attempt(made: Form) -> Attempt:
+        return Attempt(made.fp32_parts, made.fp32_share, GOOD if needed <= set(made.fp32_parts) else BAD)
 
-    return [each.fp32_parts for each in attempts(PARTS, attempt=attempt, harm=harms.__getitem__, share=share)]
+    found = [each.fp32_parts for each in attempts(PARTS, form=form, attempt=attempt, harm=harms.__getitem__)]
+    assert len(asked) == len(set(asked)), "each form is made once"
+    return found
 
 
 @given(st.permutations(PARTS), st.sets(st.sampled_from(PARTS)))

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import toy_rows
 from tests.inference.exports import bundle_with_exports, write_figures
 
+from bertsmith import bundle
 from bertsmith.errors import BundleError, UsageError
 from bertsmith.inference.loading import load
 from bertsmith.listener import Silent
@@ -47,6 +48,24 @@ def refigure(folder, kind, **figures):
     """Write other figures of an export; what is not given stays."""
     file = folder / "onnx" / kind / "export.json"
     write_figures(file.parent, **{**json.loads(file.read_text()), **figures})
+
+
+def test_a_bundle_is_found_in_its_run_and_by_itself(tmp_path):
+    """A run leads to its model; a bundle, or what is neither, is taken as it is, also where it holds a `model`."""
+    assert bundle.locate(tmp_path) == tmp_path
+    model = tmp_path / "model"
+    model.mkdir()
+    assert bundle.locate(tmp_path) == tmp_path
+    (model / "bertsmith.json").write_text("{}", encoding="utf-8")
+    assert bundle.locate(tmp_path) == model
+    assert bundle.locate(model) == model
+
+
+def test_torch_says_whether_its_last_layer_computes_the_first_token_only(folder, monkeypatch):
+    """That of a BERT does, as exports record it; where it cannot be done, the engine says so."""
+    assert load(folder, engine="torch").engine.first_token
+    monkeypatch.setattr("bertsmith.inference.first_token.leave_out_other_tokens", lambda _: False)
+    assert not load(folder, engine="torch").engine.first_token
 
 
 def test_auto_takes_the_newest_export_else_torch(folder):

@@ -341,7 +341,7 @@ def test_another_machine_is_said(tiny_encoder, tmp_path, monkeypatch):
     with pytest.raises(StoppedError):
         train(tmp_path / "run", tiny_encoder)
     monkeypatch.undo()
-    monkeypatch.setattr("bertsmith.training.fit.cpu_model", lambda: "Another CPU")
+    monkeypatch.setattr("bertsmith.training.fit.cpu_name", lambda: "Another CPU")
     start = Checkpoints(RunFolder(tmp_path / "run").scratch).verified(7)
     was = state_of(start)["machine"]["cpu"]
     _, _, heard = train(tmp_path / "run", tiny_encoder)

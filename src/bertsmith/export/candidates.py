@@ -11,7 +11,7 @@ import numpy as np
 
 from bertsmith.export.agreement import distance
 from bertsmith.export.gate import Gate, Rule, measure
-from bertsmith.export.repair import Attempt, attempts, fp32_share
+from bertsmith.export.repair import Attempt, Form, attempts, fp32_share
 from bertsmith.export.write import save_graph
 from bertsmith.inference.exported import GRAPH, KINDS
 from bertsmith.inference.onnx_engine import OnnxEngine
@@ -65,34 +65,28 @@ class Judge:
         The graph of the attempt that was yielded last lies in `folder`; what was `made` is a `Candidate`.
         """
         if self.kind == "fp32":
-            yield self.judged(proto, (), 1.0, listener)
+            yield self.judged(Form((), 1.0, proto), listener)
             return
         from bertsmith.export.int8 import parts, quantized
 
         every = parts(proto)
 
-        def made(fp32_parts: tuple[str, ...]) -> onnx.ModelProto:
-            return quantized(proto, fp32_parts=frozenset(fp32_parts))
-
-        def share(fp32_parts: tuple[str, ...]) -> float:
-            return fp32_share(made(fp32_parts), proto)
-
-        def attempt(fp32_parts: tuple[str, ...]) -> Attempt:
-            graph = made(fp32_parts)
-            return self.judged(graph, fp32_parts, fp32_share(graph, proto), listener)
+        def form(fp32_parts: tuple[str, ...]) -> Form:
+            graph = quantized(proto, fp32_parts=frozenset(fp32_parts))
+            return Form(fp32_parts, fp32_share(graph, proto), graph)
 
         def harm(part: str) -> float:
             return self.harm(quantized(proto, fp32_parts=frozenset(every) - {part}))
 
-        yield from attempts(every, attempt=attempt, harm=harm, share=share)
+        yield from attempts(every, form=form, attempt=lambda made: self.judged(made, listener), harm=harm)
 
-    def judged(self, made: onnx.ModelProto, fp32_parts: tuple[str, ...], share: float, listener: Listener) -> Attempt:
+    def judged(self, form: Form, listener: Listener) -> Attempt:
         """Answer all rows with a candidate, and measure how its answers differ."""
-        engine = self._opened(made)
+        engine = self._opened(form.graph)
         with listener.work("gate", len(self.rows.encoded.window_lengths)) as progress:
             found = engine.logits(self.rows.encoded, done=progress.advance)
         gate = self._measured(found)
-        return Attempt(fp32_parts, share, gate, Candidate(made, engine))
+        return Attempt(form.fp32_parts, form.fp32_share, gate, Candidate(form.graph, engine))
 
     def harm(self, made: onnx.ModelProto) -> float:
         """Say how far answers move on some of the rows, on average."""

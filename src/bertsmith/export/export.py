@@ -29,7 +29,6 @@ from bertsmith.export.rows import Judging, joined, judging_rows
 from bertsmith.export.speed import measure_speed
 from bertsmith.export.write import commit, commit_refused, staging
 from bertsmith.inference.exported import Probes
-from bertsmith.inference.first_token import leave_out_other_tokens
 from bertsmith.inference.loading import load
 from bertsmith.inference.onnx_engine import OnnxEngine
 from bertsmith.inference.predictor import Predictor
@@ -151,8 +150,8 @@ class _Work:
             engines = {"torch": model.engine, "export": tried[-1].made.engine}
             speed = measure_speed(engines, rows.encoded)
             telling.speed(self.listener, speed)
-        first_token = leave_out_other_tokens(_torch(model).model)
         judged_by = {side: judging.sizes()[side] for side in ("validation", "calibration")}
+        first_token = _torch(model).first_token
         outcome = Outcome(self.kind, self.run.model, self.folder, judged_by, tried, first_token, self.threads)
         if not tried[-1].gate.accepted:
             return self._refused(outcome, speed)

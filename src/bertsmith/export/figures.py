@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from bertsmith import bundle
 from bertsmith.deciding import Decided
 from bertsmith.export.repair import Attempt
 from bertsmith.inference.exported import FORMAT, GRAPH
+from bertsmith.machine import cpu_name
 from bertsmith.tasks import Rows
 
 if TYPE_CHECKING:
@@ -87,16 +87,6 @@ def graph_figures(proto: onnx.ModelProto) -> dict[str, Any]:
     """Count what a graph is made of."""
     opset = next(each.version for each in proto.opset_import if not each.domain)
     return {"opset": opset, "nodes": len(proto.graph.node)}
-
-
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Name the CPU as its maker does, where the system tells."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
 
 
 def _versions() -> dict[str, str]:

@@ -18,6 +18,21 @@ MOST_FP32 = 0.5
 
 
 @dataclass(frozen=True, eq=False)
+class Form:
+    """A graph that may become an export.
+
+    Attributes:
+        fp32_parts: Parts that were left in fp32, the most sensitive first.
+        fp32_share: Share of the weights that is fp32.
+        graph: The graph.
+    """
+
+    fp32_parts: tuple[str, ...]
+    fp32_share: float
+    graph: onnx.ModelProto | Any
+
+
+@dataclass(frozen=True, eq=False)
 class Attempt:
     """An export that was tried.
 
@@ -48,9 +63,9 @@ class Attempt:
 def attempts(
     parts: Iterable[str],
     *,
-    attempt: Callable[[tuple[str, ...]], Attempt],
+    form: Callable[[tuple[str, ...]], Form],
+    attempt: Callable[[Form], Attempt],
     harm: Callable[[str], float],
-    share: Callable[[tuple[str, ...]], float],
 ) -> Iterator[Attempt]:
     """Try an export with nothing left in fp32, then with the most sensitive part, the two most sensitive, and so on.
 
@@ -59,20 +74,21 @@ def attempts(
 
     Args:
         parts: Parts that can stay fp32.
-        attempt: Makes and measures an export with these parts in fp32.
+        form: Makes the graph with these parts in fp32; each is asked for once.
+        attempt: Measures it.
         harm: How far answers move where this part alone is INT8.
-        share: Which share of the weights is fp32 with these parts.
     """
-    found = attempt(())
+    found = attempt(form(()))
     yield found
     if found.gate.accepted:
         return
     kept: tuple[str, ...] = ()
     for part in by_harm({part: harm(part) for part in parts}):
-        if share((*kept, part)) > MOST_FP32:
+        made = form((*kept, part))
+        if made.fp32_share > MOST_FP32:
             continue
-        kept = (*kept, part)
-        found = attempt(kept)
+        kept = made.fp32_parts
+        found = attempt(made)
         yield found
         if found.gate.accepted:
             return

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.atomic import sync, umask, write_json, write_manifest
+from bertsmith.atomic import holding, sync, umask, write_json, write_manifest
 from bertsmith.errors import UsageError
 from bertsmith.inference.exported import FIGURES, FOLDER, GRAPH, KINDS, PROBES, Probes
 
@@ -155,16 +155,7 @@ def _made(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold a folder for one export at a time; the lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    with holding(folder) as held:
+        if not held:
+            raise UsageError(f"{folder}: another export of this model is under way.", tip="Wait for its end.")
         yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise UsageError(f"{folder}: another export of this model is under way.", tip="Wait for its end.") from error
-    finally:
-        os.close(handle)

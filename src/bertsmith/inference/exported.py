@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith import bundle
-from bertsmith.atomic import replacing, umask
+from bertsmith.atomic import write_arrays
 from bertsmith.errors import BundleError
 
 Array = np.ndarray[Any, Any]
@@ -140,18 +140,13 @@ class Probes:
 
     def save(self, file: Path) -> None:
         """Write them as safetensors."""
-        from safetensors.numpy import save_file
-
-        arrays = {
+        arrays: dict[str, Array] = {
             "ids": np.concatenate(self.ids).astype(np.int64),
             "types": np.concatenate(self.types).astype(np.int64),
             "tokens": np.array([len(each) for each in self.ids], dtype=np.int64),
             "logits": np.concatenate([np.atleast_2d(each) for each in self.logits]).astype(np.float32),
         }
-        with replacing(file) as temporary:
-            save_file(arrays, temporary, metadata={"each": "token" if self.logits[0].ndim == 2 else "text"})
-            # safetensors makes files that only their owner reads.
-            temporary.chmod(0o666 & ~umask())
+        write_arrays(file, arrays, about={"each": "token" if self.logits[0].ndim == 2 else "text"})
 
     @classmethod
     def load(cls, file: Path) -> Probes:

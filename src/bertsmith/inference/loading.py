@@ -44,7 +44,7 @@ def load(
         UsageError: The engine is unknown, or cannot run on the device.
         MissingExtraError: What the engine needs is not installed.
     """
-    path = folder / "model" if (folder / "model" / "bertsmith.json").is_file() else folder
+    path = bundle.locate(folder)
     if engine not in NAMES:
         raise UsageError(f"'engine' must be one of {', '.join(NAMES)}. Got {engine!r} instead.")
     if engine == "auto":
@@ -99,9 +99,9 @@ def _on_torch(path: Path, *, device: str, threads: int | None) -> Predictor:
             str(path), dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
     model.to(pick_device(device)).eval()
-    leave_out_other_tokens(model)
+    engine = TorchEngine(model, first_token=leave_out_other_tokens(model))
     tokens = token_encoder(info, task, path)
-    return Predictor(info=info, task=task, tokens=tokens, engine=TorchEngine(model), scope=Scope.load(path))
+    return Predictor(info=info, task=task, tokens=tokens, engine=engine, scope=Scope.load(path))
 
 
 def _on_onnx(path: Path, export: Export, *, threads: int | None) -> Predictor:

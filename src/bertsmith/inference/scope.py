@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bertsmith.atomic import replacing, umask
+from bertsmith.atomic import write_arrays
 from bertsmith.errors import BundleError
 from bertsmith.inference.engine import HeadPass
 
@@ -149,9 +149,7 @@ class Scope:
 
     def save(self, folder: Path) -> None:
         """Write `scope.safetensors`: arrays, and the numbers as JSON in its header. Refresh the manifest afterwards."""
-        from safetensors.numpy import save_file
-
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
         numbers = {
             "format": FORMAT,
             "score": self.name,
@@ -162,10 +160,7 @@ class Scope:
             "threshold": self.threshold if np.isfinite(self.threshold) else None,
             "chosen_from": self.chosen_from,
         }
-        with replacing(folder / FILE) as temporary:
-            save_file(arrays, temporary, metadata={"bertsmith": json.dumps(numbers)})
-            # safetensors makes files that only their owner reads; whoever serves the model must be able to.
-            temporary.chmod(0o666 & ~umask())
+        write_arrays(folder / FILE, arrays, about={"bertsmith": json.dumps(numbers)})
 
     @classmethod
     def load(cls, folder: Path) -> Scope | None:

@@ -29,9 +29,11 @@ class TorchEngine:
 
     Attributes:
         model: Its weights are fp32; it is left in the mode it is in.
+        first_token: True where its last layer computes the first token only (`first_token.leave_out_other_tokens`).
     """
 
     model: PreTrainedModel | Any
+    first_token: bool = False
     name = "torch"
 
     def logits(self, encoded: Encoded, *, budget: int = TOKEN_BUDGET, done: Done | None = None) -> Array:

@@ -232,7 +232,7 @@ def answers_name(name: str) -> str:
 
 def model_of(predictor: Predictor, run: Path) -> dict[str, Any]:
     """Say which model answers: its weights, its engine, which export, and what it decides by."""
-    folder = run / "model" if (run / "model" / "bertsmith.json").is_file() else run
+    folder = bundle.locate(run)
     kind = next((kind for kind, name in exported.KINDS.items() if name == predictor.engine.name), None)
     export = exported.find(folder, kind) if kind else None
     scope = None if predictor.scope is None else float(predictor.scope.threshold)

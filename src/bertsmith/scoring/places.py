@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import importlib
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
-from bertsmith.atomic import replacing, write_text
+from bertsmith.atomic import holding, replacing, write_text
 from bertsmith.encoders import require
 from bertsmith.errors import DataError, UsageError
 
@@ -190,23 +189,20 @@ def alone(folder: str) -> Iterator[None]:
     Raises:
         UsageError: Another process does.
     """
-    locks = importlib.util.find_spec("fcntl")
-    if is_url(folder) or locks is None:
+    if is_url(folder):
         yield
         return
-    import fcntl
-
     path = local(folder) / ".lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written to: {error.strerror}.", tip="Choose another --out.") from error
-    with file:
+    with contextlib.ExitStack() as lock:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held = lock.enter_context(holding(path))
         except OSError as error:
-            raise UsageError(f"{folder}: another process works at this job.", tip="Wait until it has ended.") from error
+            raise UsageError(
+                f"{folder}: cannot be written to: {error.strerror}.", tip="Choose another --out."
+            ) from error
+        if not held:
+            raise UsageError(f"{folder}: another process works at this job.", tip="Wait until it has ended.")
         yield
 
 

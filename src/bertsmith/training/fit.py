@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from bertsmith.inference.first_token import first_token_only
 from bertsmith.inference.torch_engine import logits
 from bertsmith.kept_memory import kept_memory
 from bertsmith.listener import Listener
+from bertsmith.machine import cpu_name
 from bertsmith.quiet import quiet_transformers
 from bertsmith.recipe import Recipe
 from bertsmith.run_folder import RunFolder
@@ -446,9 +445,12 @@ def _targets(rows: Rows, task: Task, recipe: Recipe) -> Array:
 
 
 def machine(recipe: Recipe) -> dict[str, Any]:
-    """Describe what a training's exact figures depend on besides data, recipe and seed."""
+    """Describe what a training's exact figures depend on besides data, recipe and seed.
+
+    The CPU is among it, since the kernels that it chooses round differently.
+    """
     return {
-        "cpu": cpu_model(),
+        "cpu": cpu_name(),
         "device": recipe.run.device,
         "threads": torch.get_num_threads(),
         "ranks": ranks.count(),
@@ -456,13 +458,6 @@ def machine(recipe: Recipe) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "numpy": np.__version__,
     }
-
-
-def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
-    """Name the CPU: the kernels that it chooses round differently."""
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 @contextlib.contextmanager
