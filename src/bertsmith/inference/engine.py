@@ -67,31 +67,10 @@ def batches_by_length(lengths: Array, *, budget: int = TOKEN_BUDGET, most: int =
         begin += size
 
 
-def padded_batches(
-    encoded: Encoded, budget: int, *, bucketed: bool = False
-) -> Iterator[tuple[Array, dict[str, Array]]]:
-    """Give the windows of each batch, and what `Encoded.pad_windows` makes of them.
-
-    Args:
-        encoded: The rows.
-        budget: Padded tokens of a batch.
-        bucketed: True rounds the width of a batch up, so that there are few shapes (`bucket`).
-    """
-    lengths = encoded.window_lengths
-    for windows in batches_by_length(lengths, budget=budget):
-        longest = int(lengths[windows[0]])
-        width = max(longest, min(bucket(longest), encoded.max_length)) if bucketed else longest
-        yield windows, encoded.pad_windows(windows, width=width)
-
-
-def bucket(tokens: int) -> int:
-    """Round a width up: to one of eight between two powers of two, so that at most an eighth is padding.
-
-    >>> [bucket(tokens) for tokens in (3, 14, 17, 33, 129, 500)]
-    [3, 14, 18, 36, 144, 512]
-    """
-    step = max(1, 1 << (tokens - 1).bit_length() >> 4) if tokens > 1 else 1
-    return -(-tokens // step) * step
+def padded_batches(encoded: Encoded, budget: int) -> Iterator[tuple[Array, dict[str, Array]]]:
+    """Give the windows of each batch, and what `Encoded.pad_windows` makes of them."""
+    for windows in batches_by_length(encoded.window_lengths, budget=budget):
+        yield windows, encoded.pad_windows(windows)
 
 
 class Kept:

@@ -5,8 +5,9 @@ is off, and widths are rounded up so that there are few shapes. Its threads are 
 it would take the host's by itself (onnxruntime#29510). A session does not outlive a fork: a new process makes its own.
 
 Several batches run at a time, each on one thread: the hundreds of operators of a pass are small, and to share each of
-them out among threads costs up to a third of the time (docs/lab-notes.md). A process that is asked for one batch after
-the other, as a server of single texts is, gets a second session that shares them out, for the sake of its latency.
+them out among threads costs up to a third of the time (docs/lab-notes.md). So calls from several threads take one
+thread each. A process that is asked for one batch after the other, as a server of few texts is, gets a second session
+that shares the operators out, for the sake of its latency.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,8 +30,9 @@ from bertsmith import threads as cpu
 from bertsmith.encoded import Encoded
 from bertsmith.encoders import require
 from bertsmith.errors import BundleError
-from bertsmith.inference.engine import Done, HeadPass, Kept, padded_batches
+from bertsmith.inference.engine import Done, HeadPass, Kept
 from bertsmith.inference.exported import PROBES, Export, Probes
+from bertsmith.inference.shaped_batches import shaped_batches
 from bertsmith.kept_memory import keep_memory
 from bertsmith.quiet import onnx_runtime
 
@@ -86,7 +89,12 @@ class OnnxEngine:
 
     @property
     def threads(self) -> int:
-        """CPU threads of a pass."""
+        """CPU threads: of one call, or of so many calls at a time."""
+        return self._threads
+
+    @property
+    def calls(self) -> int:
+        """Calls at a time that are answered sooner than one after the other."""
         return self._threads
 
     def logits(self, encoded: Encoded, *, budget: int = BUDGET, done: Done | None = None) -> Array:
@@ -108,30 +116,37 @@ class OnnxEngine:
                 done(len(windows))
         return HeadPass(outputs.units(self._width), features.units(0))
 
-    def run(self, padded: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """Run one batch that comes by itself, and give these outputs."""
-        threads = self._threads if self._alone >= _ALONE and padded["input_ids"].size >= _LONG else 1
-        self._alone += 1
-        return self._run(padded, outputs, threads=threads)
-
-    def _run(self, padded: Mapping[str, Array], outputs: Sequence[str], *, threads: int) -> list[Array]:
+    def run(self, padded: Mapping[str, Array], outputs: Sequence[str], *, threads: int = 1) -> list[Array]:
+        """Run one batch, and give these outputs."""
         session = self._opened.session(self._graph, threads)
         found: list[Array] = session.run(list(outputs), {name: padded[name] for name in self._inputs})
         return found
 
     def _passes(self, encoded: Encoded, outputs: Sequence[str], budget: int) -> Iterator[_Pass]:
-        """Run all batches, in their order; as many at a time as there are threads."""
-        total = int(encoded.window_lengths.sum())
-        share = min(budget, max(_LEAST_SHARE, -(-total // self._threads)))
-        batches = padded_batches(encoded, share, bucketed=True)
-        if self._threads == 1 or total <= share:
-            for windows, padded in batches:
-                yield windows, padded, self.run(padded, outputs)
-            return
+        """Run all batches, in their order; as many at a time as there are threads, one where others ask meanwhile."""
+        with self._opened.asking() as others:
+            threads = 1 if others else self._threads
+            total = int(encoded.window_lengths.sum())
+            share = min(budget, max(_LEAST_SHARE, -(-total // threads)))
+            batches = shaped_batches(encoded, share)
+            if threads == 1:
+                yield from ((windows, padded, self.run(padded, outputs)) for windows, padded in batches)
+            elif total <= share:
+                yield from ((windows, padded, self._run_alone(padded, outputs)) for windows, padded in batches)
+            else:
+                yield from self._run_all(batches, outputs)
+
+    def _run_alone(self, padded: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Run a batch that came by itself."""
+        worth = self._alone >= _ALONE and padded["input_ids"].size >= _LONG
+        self._alone += 1
+        return self.run(padded, outputs, threads=self._threads if worth else 1)
+
+    def _run_all(self, batches: Iterable[tuple[Array, dict[str, Array]]], outputs: Sequence[str]) -> Iterator[_Pass]:
         with ThreadPoolExecutor(self._threads) as pool:
             under_way: deque[tuple[Array, dict[str, Array], Future[list[Array]]]] = deque()
             for windows, padded in batches:
-                under_way.append((windows, padded, pool.submit(self._run, padded, outputs, threads=1)))
+                under_way.append((windows, padded, pool.submit(self.run, padded, outputs)))
                 if len(under_way) > 2 * self._threads:
                     yield _ended(under_way.popleft())
             yield from map(_ended, under_way)
@@ -155,7 +170,20 @@ class _Opened:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sessions: dict[int, InferenceSession] = {}
+        self._calls = 0
         _OPENED.add(self)
+
+    @contextmanager
+    def asking(self) -> Iterator[int]:
+        """Count a call while it lasts; gives how many others there are as it begins."""
+        with self._lock:
+            others = self._calls
+            self._calls += 1
+        try:
+            yield others
+        finally:
+            with self._lock:
+                self._calls -= 1
 
     def session(self, graph: Path, threads: int) -> InferenceSession:
         with self._lock:
@@ -171,7 +199,7 @@ class _Opened:
         for session in self._sessions.values():
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
         self._lock = threading.Lock()
-        self._sessions = {}
+        self._sessions, self._calls = {}, 0
 
 
 _OPENED: weakref.WeakSet[_Opened] = weakref.WeakSet()
