@@ -1,1 +1,1 @@
-"""What only a browser can tell: the report as headless Chromium shows it."""
+"""What only a browser can tell: the report and the page as headless Chromium shows them."""

@@ -19,6 +19,30 @@ from bertsmith.serve.asked import Refused
 from bertsmith.serve.page_routes import PageFacts, PageModel, page_router
 
 LABELS = ("refund", "delivery", "account", "praise", "complaint", "other")
+CARD = """---
+tags: [bertsmith]
+---
+
+# A text model
+
+Made from `minilm`,
+<img src=x onerror=alert(1)>
+
+## Scores
+
+| score | value |
+|---|---|
+| a \\| b | `0.9` |
+
+- one
+- `<b>two</b>`
+
+```python
+# no heading
+
+- no list
+```
+"""
 WORDS = {"refund": "money", "delivery": "parcel", "account": "password", "praise": "lovely", "complaint": "awful"}
 
 
@@ -140,24 +164,37 @@ def application(server: PageServer) -> FastAPI:
 
 
 @contextmanager
-def running() -> Iterator[PageServer]:
-    """Serve on a free port of this machine, in a thread."""
-    found = PageServer()
-    config = uvicorn.Config(application(found), port=0, log_level="error", ws="none", lifespan="off")
-    served = uvicorn.Server(config)
-    thread = threading.Thread(target=served.run, daemon=True)
+def served(app: FastAPI) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Serve on a free port of this machine, in a thread; give the address, and what stops it before the end."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not served.started:
+    while not server.started:
+        assert thread.is_alive()
         time.sleep(0.01)
-    found.url = f"http://127.0.0.1:{served.servers[0].sockets[0].getsockname()[1]}"
-    yield found
-    served.should_exit = True
-    thread.join(10)
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(10)
+
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", stop
+    finally:
+        stop()
+
+
+@contextmanager
+def running() -> Iterator[PageServer]:
+    """Serve the page and made answers."""
+    found = PageServer()
+    with served(application(found)) as (url, _):
+        found.url = url
+        yield found
 
 
 def run_with_papers(folder: Path) -> PageModel:
     """Describe a model with a report and a card."""
     report, card = folder / "report.html", folder / "README.md"
     report.write_text("<!doctype html><title>Report</title><h1>How good it is</h1><script>alert(1)</script>", "utf-8")
-    card.write_text("---\ntags: [bertsmith]\n---\n\n# A text model\n\n<img src=x onerror=alert(1)>\n", "utf-8")
+    card.write_text(CARD, "utf-8")
     return model(report=report, card=card)

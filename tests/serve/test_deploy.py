@@ -40,7 +40,7 @@ def test_the_image_begins_the_server_with_flags_that_there_are():
     words = [*parts["ENTRYPOINT"], *parts["CMD"]]
     assert words[:2] == ["bertsmith", "serve"]
     copied = [rest.split()[-1] for name, rest in instructions() if name == "COPY"]
-    assert words[2] + "/model" in copied
+    assert words[2] in copied
     assert words[words.index("--host") + 1] == "0.0.0.0"
     assert "--no-auth" not in words
     assert "--api-key-file" in words
@@ -55,7 +55,29 @@ def test_compose_writes_nothing_and_shows_nothing_to_the_network():
     assert all(port.startswith("127.0.0.1:") for each in (server, prometheus) for port in each["ports"])
     assert server["build"]["dockerfile"] == "deploy/Dockerfile"
     assert (DEPLOY / server["build"]["context"] / server["build"]["dockerfile"]).is_file()
-    assert f"{server['command'][1]}:ro" in [mount.split(":", 1)[1] for mount in server["volumes"]]
+    # A folder: a changed file is a new one, which a mounted file would not show.
+    assert [mount.split(":", 1)[1] for mount in server["volumes"]] == [f"{Path(server['command'][1]).parent}:ro"]
+
+
+def test_all_three_ways_name_the_same_file_of_keys():
+    """The image's own command, the compose file and Kubernetes read the keys from one place."""
+    (compose,), (deployment, _) = read("compose.yaml"), read("kubernetes.yaml")
+    (image,) = [json.loads(rest) for name, rest in instructions() if name == "CMD" and rest[0] == "["]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert image[:2] == compose["services"]["bertsmith"]["command"][:2] == container["args"][:2]
+
+
+def test_what_is_secret_is_neither_kept_nor_built_in():
+    """Git and the image's build pass over the folder of the keys and the key of Prometheus."""
+    built = (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    kept = (DEPLOY.parent / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {"deploy/keys", "**/*.key"} <= set(built)
+    assert {"keys.toml", "*.key"} <= set(kept)
+    assert "*" in (DEPLOY / "keys" / ".gitignore").read_text(encoding="utf-8").splitlines()
+    sources = [rest.split()[:-1] for name, rest in instructions() if name == "COPY" and not rest.startswith("--from")]
+    taken = [each for row in sources for each in row if "$" not in each]
+    assert taken == ["pyproject.toml", "constraints.txt", "README.md", "LICENSE", "src"]
+    assert all((DEPLOY.parent / each).exists() and each not in built for each in taken)
 
 
 def test_prometheus_reads_the_server_of_the_compose_file():

@@ -166,7 +166,7 @@ def page_router(facts: Callable[[], PageFacts]) -> APIRouter:
     for path, answer in (
         ("/ui", answers.page), ("/ui/", answers.slash), ("/ui/facts", answers.told), ("/ui/{name}", answers.file)
     ):  # fmt: skip
-        router.add_api_route(path, answer, methods=["GET"], include_in_schema=False)
+        router.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
     for path, paper, kind in (("report", answers.report, "text/html"), ("card", answers.card, "text/markdown")):
         router.add_api_route(
             f"/models/{{name}}/{path}",

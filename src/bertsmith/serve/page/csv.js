@@ -30,8 +30,8 @@ export function parsed(text) {
   return { delimiter, names, rows };
 }
 
-function counted(number, noun) {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+export function counted(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 // The delimiter that occurs most in the first line, outside quotes; a comma where none does.

@@ -34,6 +34,14 @@ export function quoted(text) {
   return make("bdi", {}, text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd"));
 }
 
+// A label; one that is long breaks after an underscore or a stroke rather than in a word.
+function named(label) {
+  const shown = quoted(label);
+  const parts = shown.textContent.split(/(?<=[_/.-])(?=[^_/.-])/);
+  shown.replaceChildren(...parts.flatMap((part, place) => (place ? [make("wbr"), part] : [part])));
+  return shown;
+}
+
 export function share(value) {
   if (value > 0.999 && value < 1) return "> 99.9 %";
   if (value < 0.001 && value > 0) return "< 0.1 %";
@@ -56,13 +64,13 @@ export function headline(answer) {
 }
 
 function single(answer) {
-  if (!answer.unknown) return [make("strong", {}, quoted(answer.label)), " ", chance(answer.score)];
+  if (!answer.unknown) return [make("strong", {}, named(answer.label)), " ", chance(answer.score)];
   const why = answer.foreign ? "The text is unlike what the model learned from." : "No label is probable enough.";
-  return [make("strong", { class: "unknown" }, "UNKNOWN"), ` ${why} The best guess is `, make("em", {}, quoted(answer.guess)), " with ", chance(answer.score), "."];
+  return [make("strong", { class: "unknown" }, "UNKNOWN"), ` ${why} The best guess is `, make("em", {}, named(answer.guess)), " with ", chance(answer.score), "."];
 }
 
 function listed(labels) {
-  return labels.flatMap((label, place) => [place ? ", " : "", make("strong", {}, quoted(label))]);
+  return labels.flatMap((label, place) => [place ? ", " : "", make("strong", {}, named(label))]);
 }
 
 function number(value) {
@@ -107,7 +115,7 @@ function bars(scores, answer) {
 function bar(label, value, isChosen) {
   const fill = make("span", { class: "fill" });
   fill.style.width = `${100 * Math.min(Math.max(value, 0), 1)}%`;
-  const name = make("span", { class: "name" }, quoted(label));
+  const name = make("span", { class: "name" }, named(label));
   return make("li", isChosen ? { class: "chosen" } : {}, name, make("span", { class: "track", "aria-hidden": "true" }, fill), make("span", { class: "n" }, share(value)));
 }
 
@@ -124,7 +132,8 @@ export function explained(answer, texts) {
   const found = texts.map((text, part) => marked(text, pieces.filter((each) => each.part === part)));
   const top = words.filter((each) => each.read !== false).sort((one, other) => Math.abs(other.weight) - Math.abs(one.weight)).slice(0, 10);
   const rows = top.map((each) => make("li", {}, quoted(each.word ?? ""), " ", make("span", { class: "n" }, signed(each.weight))));
-  const legend = "Blue words speak for the label, orange underlined ones against it, the stronger the fuller; what is struck out was not read.";
+  const cut = words.some((each) => each.read === false) ? "; what is struck out was not read" : "";
+  const legend = `Blue words speak for the label, orange underlined ones against it, the stronger the fuller${cut}.`;
   const about = make("p", { class: "note" }, "Why ", make("strong", {}, quoted(String(label ?? ""))), "? ", legend);
   const weights = make("details", {}, make("summary", {}, "Weights of the words, in log odds"), make("ol", { class: "weights" }, ...rows));
   return [about, ...found, weights];
@@ -154,4 +163,30 @@ function marked(text, pieces) {
   }
   shown.append(letters.slice(place).join(""));
   return shown;
+}
+
+// Markdown as model cards have it: headings, lists, tables, code between fences and in lines. All else is a paragraph.
+export function markdown(text) {
+  // The front matter is for the Hub, not for people.
+  const body = text.replace(/\r\n/g, "\n").replace(/^---\n[\s\S]*?\n---\n/, "");
+  const blocks = body.match(/^```[\s\S]*?^```$|^#.*$|(?:^(?!```|#).+\n?)+/gm) ?? [];
+  return blocks.map((block) => blockOf(block.trimEnd()));
+}
+
+function blockOf(block) {
+  const lines = block.split("\n");
+  if (block.startsWith("```")) return make("pre", {}, make("code", {}, lines.slice(1, -1).join("\n")));
+  if (block.startsWith("#")) return make(block.startsWith("##") ? "h3" : "h2", {}, ...inline(block.replace(/^#+\s*/, "")));
+  if (lines.every((line) => line.startsWith("- "))) return make("ul", {}, ...lines.map((line) => make("li", {}, ...inline(line.slice(2)))));
+  if (/^\|[-:| ]+\|$/.test(lines[1] ?? "")) return make("table", {}, make("thead", {}, lineOf(lines[0], "th")), make("tbody", {}, ...lines.slice(2).map((line) => lineOf(line, "td"))));
+  return make("p", {}, ...inline(lines.join(" ")));
+}
+
+function lineOf(line, tag) {
+  const cells = line.replace(/^\||\|$/g, "").split(/(?<!\\)\|/);
+  return make("tr", {}, ...cells.map((cell) => make(tag, tag === "th" ? { scope: "col" } : {}, ...inline(cell.trim().replaceAll("\\|", "|")))));
+}
+
+function inline(text) {
+  return text.split(/(`[^`]+`)/).map((part) => (/^`[^`]+`$/.test(part) ? make("code", {}, part.slice(1, -1)) : part));
 }

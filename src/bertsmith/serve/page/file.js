@@ -1,6 +1,6 @@
 // A file of texts: chosen or dropped, answered a slice at a time, saved with its answers.
 
-import { CsvError, decoded, parsed, written } from "./csv.js";
+import { counted, CsvError, decoded, parsed, written } from "./csv.js";
 import { at, make, save, tell } from "./draw.js";
 import { answerColumns, cellOf, Rows } from "./rows.js";
 
@@ -67,7 +67,7 @@ export class FilePanel {
 
   #showColumns() {
     const { names, rows } = this.#table;
-    at("csv-about").textContent = `${this.#name}: ${rows.length.toLocaleString("en")} rows, ${names.length} column${names.length === 1 ? "" : "s"}.`;
+    at("csv-about").textContent = `${this.#name}: ${counted(rows.length, "row")}, ${counted(names.length, "column")}.`;
     for (const id of ["column", "pair-column"]) {
       at(id).replaceChildren(...names.map((name, place) => make("option", { value: String(place) }, name)));
     }
@@ -150,11 +150,12 @@ export class FilePanel {
   #finished() {
     const { answers } = this.#rows;
     const count = (is) => answers.filter(is).length;
-    const parts = [`${answers.length.toLocaleString("en")} rows answered`];
+    const parts = [`${counted(answers.length, "row")} answered`];
     const unknown = count((each) => each.unknown);
     const refused = count((each) => "error" in each);
     if (unknown) parts.push(`${unknown.toLocaleString("en")} of them UNKNOWN`);
-    if (refused) parts.push(`${refused.toLocaleString("en")} refused by the server: the column "error" says why`);
+    const { titles } = answerColumns(this.#table.names, answers);
+    if (refused) parts.push(`${refused.toLocaleString("en")} refused by the server: the column "${titles.at(-1)}" says why`);
     at("csv-said").textContent = `${parts.join("; ")}.`;
     this.#showAnswers();
     at("download").focus();

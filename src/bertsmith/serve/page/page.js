@@ -1,7 +1,7 @@
 // The page as a whole: the models there are, the key that the server may want, the report and the card.
 
 import { ask, hasKey, Problem, useKey } from "./ask.js";
-import { at, make, quoted, save, tell } from "./draw.js";
+import { at, make, markdown, quoted, save, tell } from "./draw.js";
 import { FilePanel } from "./file.js";
 import { watchFigures } from "./live.js";
 import { Question } from "./question.js";
@@ -76,7 +76,7 @@ function chosen() {
 
 function showModel() {
   const model = chosen();
-  const labels = model.labels.length ? `, ${model.labels.length} labels` : "";
+  const labels = model.labels.length > 1 && model.task !== "question-answering" ? `, ${model.labels.length} labels` : "";
   at("about").replaceChildren("Model ", quoted(model.name), `: ${model.task}${labels}; engine ${model.engine}`);
   at("papers").hidden = !(model.report || model.card);
   at("report").hidden = !model.report;
@@ -95,8 +95,7 @@ async function toggleCard() {
   if (isOpen) return;
   try {
     const card = await ask(`models/${encodeURIComponent(chosen().name)}/card`, { as: "text" });
-    // The front matter is for the Hub, not for people.
-    at("card-text").textContent = card.replace(/^---\r?\n[\s\S]*?\r?\n---\r?\n\s*/, "");
+    at("card-text").replaceChildren(...markdown(card));
   } catch (error) {
     at("card-text").textContent = error.line ?? String(error);
   }

@@ -98,7 +98,7 @@ export class Question {
         place.textContent = this.#server.keyWanted(error) ? "" : error.line;
       }
     });
-    return make("div", {}, button, place);
+    return make("div", { class: "why" }, button, place);
   }
 }
 
