@@ -99,6 +99,20 @@ def test_an_id_or_old_age_deletes(store):
     assert [each.text for each in store.entries()] == ["young"]
 
 
+def test_entries_are_read_on_behind_one_of_them(store):
+    """What follows an entry is what was made later, and of one moment what has the greater id: nothing comes twice."""
+    moment = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
+    times = [moment, moment, moment, moment + datetime.timedelta(microseconds=1), moment - datetime.timedelta(days=1)]
+    made = [Entry(f"text {place}", "follows", created=time) for place, time in enumerate(times)]
+    order = sorted(made, key=lambda each: (each.created, each.id))
+    for each in made:
+        store.add(each)
+    for place, each in enumerate(order):
+        assert store.find(each.id) == each
+        assert list(store.entries(Wanted(model="follows", after=each))) == order[place + 1 :]
+    assert store.find("0" * 32) is None
+
+
 def test_a_deleted_text_is_in_no_byte_of_the_files(tmp_path):
     """SQLite overwrites it, in the database and in its log of writes."""
     with open_store(str(tmp_path / "f.db"), create=True) as store:

@@ -25,6 +25,7 @@ class SlowEngine:
     """Gives a text as many points for `good` as it has `good` in it, and for `bad` likewise; keeps a diary.
 
     Attributes:
+        calls: Batches that it takes at a time.
         gate: Batches wait until it is open.
         begun: Released once for every batch that waits at the gate or went through.
         batches: The lengths of the texts of each batch.
@@ -33,7 +34,8 @@ class SlowEngine:
     name = "slow"
     threads = 1
 
-    def __init__(self) -> None:
+    def __init__(self, calls: int = 1) -> None:
+        self.calls = calls
         self.gate = threading.Event()
         self.gate.set()
         self.begun = threading.Semaphore(0)
@@ -50,12 +52,14 @@ class SlowEngine:
         return np.stack([(ids == 1).sum(axis=1), (ids == 2).sum(axis=1)], axis=1).astype(np.float32)
 
 
-def slow_model(*, name: str = "slow", version: str = "1", pair: bool = False) -> tuple[Model, SlowEngine]:
+def slow_model(
+    *, name: str = "slow", version: str = "1", pair: bool = False, calls: int = 1
+) -> tuple[Model, SlowEngine]:
     """Make a model of two labels, and give its engine too."""
     tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     info = BundleInfo("single-label", ("good", "bad"), 64, pair, "fake", "0")
-    engine = SlowEngine()
+    engine = SlowEngine(calls)
     tokens = TokenEncoder(tokenizer, 64, 0)
     predictor = Predictor(info=info, task=task_named("single-label"), tokens=tokens, engine=engine)
     return Model(name, version, Path(name), predictor, datetime.now(UTC)), engine

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import http.client
 import json
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from bertsmith.errors import UsageError
 from bertsmith.serve.app import create_app
 from bertsmith.serve.asked import Refused
 from bertsmith.serve.settings import ServeSettings
+from tests.serve.own_loop import in_own_loop
 from tests.serve.standing import LABELS, LOGITS, StandIn, softmax
 
 GOOD = softmax(np.array([LOGITS["good"]], np.float32))[0].tolist()
@@ -145,6 +148,103 @@ def test_limits_are_said(method, path, body, status, detail):
         told = found.request(method, path, content=body)
     assert (told.status_code, told.json()["detail"]) == (status, detail)
     assert told.headers["content-type"] == "application/problem+json"
+
+
+def sent_slowly(*parts: bytes, headers=(), **given) -> tuple[int, dict]:
+    """What a client is told that sends parts of a body and then nothing more."""
+    app = create_app(ServeSettings(runs=(Path("toy"),), **given), StandIn())
+    scope = {"type": "http", "method": "POST", "path": "/classify", "headers": [(b"host", b"localhost"), *headers], "query_string": b""}  # fmt: skip
+    coming, sent = list(parts), []
+
+    async def receive():
+        if not coming:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": coming.pop(0), "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    in_own_loop(app(scope, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_half_a_body_is_waited_for_no_longer_than_the_deadline():
+    """A client that stops in the middle does not keep its place for good."""
+    status, told = sent_slowly(b'{"texts": ["a"', deadline_s=0.05)
+    assert (status, told["detail"]) == (408, "The whole body did not come within 0.05 s. Send it at once, or in parts.")
+
+
+def test_a_body_that_is_said_to_be_huge_is_not_waited_for():
+    """More than twice the most is refused by its Content-Length; a little more is read, so that its sender sees why."""
+    status, told = sent_slowly(headers=[(b"content-length", b"1001")], max_body=500)
+    assert (status, told["detail"]) == (413, "The body has 1,001 bytes; 500 is the most it may have. Send less.")
+
+
+def raw(live: str, request: bytes) -> tuple[int, bytes]:
+    """Send bytes as they are, and give the status and the body of what comes back."""
+    with contextlib.closing(socket.create_connection(live.split(":"), timeout=20)) as one:
+        with contextlib.suppress(ConnectionError):
+            one.sendall(request)
+        # The server may close while it is still being sent to; what it said before is there to be read.
+        found = http.client.HTTPResponse(one)
+        found.begin()
+        return found.status, found.read()
+
+
+def request_of(
+    body: bytes = b'{"texts": ["good"]}', *headers: bytes, begin: bytes = b"POST /classify HTTP/1.1"
+) -> bytes:
+    length = b"Content-Length: %d" % len(body)
+    return b"\r\n".join([begin, b"Host: localhost", *(headers or (length,)), b"", body])
+
+
+CHUNKED = b'1\r\n{\r\n12\r\n"texts": ["good"]}\r\n0\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (request_of(CHUNKED, b"Transfer-Encoding: chunked"), 200),
+        (request_of(b"zz\r\n{}\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"), 400),
+        (request_of(b"{}", b"Content-Length: 2", b"Content-Length: 3"), 400),
+        (request_of(b"{}", b"Content-Length: -2"), 400),
+        (request_of(b'{"texts": ["good"]}', b"Content-Length: 19", b"Content-Type: text/plain"), 200),
+        (request_of(b'{"texts": ["good"]}', b"Content-Length: 19", b"Content-Type: \xff/\xfe"), 200),
+        (request_of(b"", begin=b"GET /" + b"a" * 30_000 + b" HTTP/1.1"), 404),
+        (request_of(b"", begin=b"GET /" + b"a" * 300_000 + b" HTTP/1.1"), 400),
+        (request_of(b"", *(b"X-%d: a" % number for number in range(3_000)), begin=b"GET /nowhere HTTP/1.1"), 404),
+        (request_of(b"", b"X A: 1", begin=b"GET /models HTTP/1.1"), 400),
+        (request_of(b"", b"X-A: 1", begin=b"GET /models/%ff%00/classify HTTP/1.1"), 405),
+        (request_of(b"", b"X-A: 1", begin=b"GET /ui/%2e%2e%2fapp.py HTTP/1.1"), 404),
+        (request_of(b"", b"X-A: 1", begin=b"OPTIONS * HTTP/1.1"), 404),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 80 + b"\r\n\r\n", 400),
+    ],
+    ids=["chunked", "bad chunk", "two lengths", "negative", "text/plain", "no type", "long", "too long",
+         "many headers", "bad header", "no UTF-8", "dots", "star", "TLS"],
+)  # fmt: skip
+def test_bytes_that_no_client_library_sends_are_answered(live, request_, status):
+    """Whatever comes through the socket has a status below 500, and the next request is answered."""
+    assert raw(live, request_)[0] == status
+    assert raw(live, request_of())[0] == 200
+
+
+def test_those_who_hang_up_harm_nobody(live):
+    """Half of a header, half of a body, and all of it without waiting: the next request is answered."""
+    whole = request_of()
+    for size in (10, len(whole) - 3, len(whole)):
+        with contextlib.closing(socket.create_connection(live.split(":"), timeout=20)) as one:
+            one.sendall(whole[:size])
+    assert raw(live, whole)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/", "GET, HEAD, POST"), ("/ui", "GET, HEAD"), ("/classify", "POST"), ("/health/live", "GET, HEAD")],
+)
+def test_methods_that_a_path_takes_are_all_said(toy, path, allowed):
+    """405 lists those of every route of the path."""
+    told = toy.put(path)
+    assert (told.status_code, told.headers["allow"]) == (405, allowed)
 
 
 def test_a_compressed_body_is_refused(toy):

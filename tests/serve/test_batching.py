@@ -148,9 +148,9 @@ def test_a_single_text_waits_for_one_batch_of_a_large_request() -> None:
         async with batching(BatchSettings(batch_tokens=64)) as (batcher, engine, _):
             first = await hold(batcher, engine)
             large = asyncio.create_task(batcher.ask(Asked(("good good",) * 10_000)))
-            await until(lambda: batcher._pieces.cost == 20_000)
+            await until(lambda: len(batcher._texts) == 1)
             single = asyncio.create_task(batcher.ask(Asked(("bad bad bad",))))
-            await until(lambda: batcher._pieces.cost == 20_003)
+            await until(lambda: len(batcher._texts) == 2)
             engine.gate.set()
             assert (await single).answers[0].label == "bad"
             with_three = next(place for place, batch in enumerate(engine.batches) if 3 in batch)
@@ -165,15 +165,15 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     """What has no room is refused with 429 and a time, without waiting; afterwards there is room again."""
 
     async def test() -> None:
-        async with batching(BatchSettings(max_queue_tokens=20)) as (batcher, engine, _):
+        async with batching(BatchSettings(max_queue_tokens=30)) as (batcher, engine, _):
             first = await hold(batcher, engine)
             waits = asyncio.create_task(batcher.ask(Asked(("good " * 15,))))
-            await until(lambda: batcher.queue_tokens == 16)
+            await until(lambda: batcher.queue_tokens > 1)
             begun = time.perf_counter()
             found = await refused(batcher.ask(Asked(("good " * 12,))))
             assert time.perf_counter() - begun < 0.5
             assert (found.status, found.title, found.retry_after) == (429, "queue full", 1.0)
-            assert found.detail == "16 tokens wait, and 20 is the most that may. Ask again in 1 s."
+            assert found.detail == f"{batcher.queue_tokens} tokens wait, and 30 is the most that may. Ask again in 1 s."
             batcher.check_room()
             engine.gate.set()
             await asyncio.gather(first, waits)
@@ -225,16 +225,59 @@ def test_a_client_that_leaves_gives_its_place_back() -> None:
             first = await hold(batcher, engine)
             cancelled = asyncio.create_task(batcher.ask(Asked(("bad " * 9,))))
             gone = asyncio.create_task(batcher.ask(Asked(("bad " * 8,)), gone=lambda: True))
-            await until(gone.done)
-            assert (await refused(gone)).status == 499
-            await until(lambda: batcher.queue_tokens == 10)
+            await until(lambda: len(batcher._texts) == 2)
             cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
-            assert batcher.queue_tokens == 1
+            assert len(batcher._texts) == 1
             engine.gate.set()
+            assert (await refused(gone)).status == 499
             await first
-            assert engine.batches == [[1]]
+            assert (batcher.queue_tokens, engine.batches) == (0, [[1]])
+
+    run(test)
+
+
+def test_a_full_queue_lets_those_go_whose_clients_left() -> None:
+    """Before a request is refused for want of room, what nobody waits for any more is thrown out."""
+
+    async def test() -> None:
+        async with batching(BatchSettings(max_queue_tokens=30)) as (batcher, engine, _):
+            first = await hold(batcher, engine)
+            gone = asyncio.create_task(batcher.ask(Asked(("bad " * 20,)), gone=lambda: True))
+            await until(lambda: len(batcher._texts) == 1)
+            follows = asyncio.create_task(batcher.ask(Asked(("good " * 20,))))
+            assert (await refused(gone)).status == 499
+            engine.gate.set()
+            assert (await follows).answers[0].label == "good"
+            await first
+
+    run(test)
+
+
+def test_a_logit_that_is_no_number_is_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """A model that gives NaN has failed; nobody is told a label."""
+
+    async def test() -> None:
+        async with batching() as (batcher, engine, _):
+            engine.logits = lambda encoded, **_: np.full((len(encoded), 2), np.nan, np.float32)
+            assert (await refused(batcher.ask(Asked(("good",))))).status == 500
+
+    with caplog.at_level(logging.ERROR, "bertsmith.serve"):
+        run(test)
+    assert "a logit is not a number" in caplog.text
+
+
+def test_an_engine_that_takes_calls_side_by_side_is_given_them() -> None:
+    """While one batch is computed the next one is begun, and every answer is that of its text."""
+
+    async def test() -> None:
+        async with batching(BatchSettings(batch_tokens=8), calls=2) as (batcher, engine, _):
+            first = await hold(batcher, engine)
+            second = asyncio.create_task(batcher.ask(Asked(("bad bad",))))
+            await until(lambda: engine.batches == [[1], [2]])
+            engine.gate.set()
+            assert [(await each).answers[0].label for each in (first, second)] == ["good", "bad"]
 
     run(test)
 
@@ -281,7 +324,7 @@ def test_a_drain_that_takes_too_long_ends_and_says_so() -> None:
         async with batching() as (batcher, engine, _):
             first = await hold(batcher, engine)
             waits = asyncio.create_task(batcher.ask(Asked(("x x",))))
-            await until(lambda: batcher._pieces.cost == 2)
+            await until(lambda: len(batcher._texts) == 1)
             assert not await batcher.drain(0.02)
             batcher.close()
             assert (await refused(waits)).status == 503

@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from bertsmith.drift.reference import Reference
 from bertsmith.examples import LabelsPrediction, NumberPrediction, Prediction
 from bertsmith.serve.asked import Asked, Served
-from bertsmith.serve.drifting import WINDOW, Drifting, Window, told
-from bertsmith.serve.metrics import OTHER, CountRequests, Metrics, observe
+from bertsmith.serve.counting import CountRequests
+from bertsmith.serve.drifting import WINDOW, Drifting, Window
+from bertsmith.serve.metrics import OTHER, Metrics, observe
 from tests.serve.asgi_call import call, well
 
 
@@ -262,4 +263,30 @@ def test_the_verdict_becomes_gauges(drifting):
     found = samples(metrics)
     assert (found["bertsmith_drift_moved", "label", "m"], found["bertsmith_drift_rows", "m"]) == (1, 320)
     assert math.isclose(found["bertsmith_drift_psi", "label", "m"], verdict.shifts[0].psi)
-    assert told(verdict) == {"rows": 320, "moved": ["label"], "psi": {"label": round(verdict.shifts[0].psi, 4)}}
+    shown = {"rows": 320, "moved": ["label"], "psi": {"label": round(verdict.shifts[0].psi, 4)}}
+    metrics.answered(served(YES), labels=("no", "yes"), seconds=0.1)
+    assert metrics.stats()["models"]["m"]["drift"] == shown
+
+
+def test_a_new_version_is_told_as_soon_as_it_answers(tmp_path):
+    """The series of the version that answered before falls to 0, and what its rows showed is no drift of the new one."""
+    metrics = Metrics()
+    versions = [
+        SimpleNamespace(name="m", version=version, engine="onnx", folder=tmp_path, predictor=None) for version in "12"
+    ]
+    metrics.drifting(versions[0])  # type: ignore[arg-type]
+    metrics.drifted("m", SimpleNamespace(rows=9, shifts=()))  # type: ignore[arg-type]
+    assert metrics.stats()["models"]["m"]["drift"] == {"rows": 9, "moved": [], "psi": {}}
+    metrics.drifting(versions[1])  # type: ignore[arg-type]
+    found = samples(metrics)
+    assert (found["bertsmith_model", "onnx", "m", "1"], found["bertsmith_model", "onnx", "m", "2"]) == (0, 1)
+    assert metrics.stats()["models"]["m"]["drift"] is None
+
+
+def test_the_shared_folder_lies_where_the_environment_says(tmp_path, monkeypatch):
+    """A container that may write in one folder only names it, and several servers may name the same."""
+    from bertsmith.serve import metrics as module
+
+    monkeypatch.setenv(module.SHARED, str(tmp_path))
+    monkeypatch.delitem(sys.modules, "prometheus_client")
+    assert module.share_metrics().parent == tmp_path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,8 @@ from bertsmith.serve.asked import Asked, Refused
 from bertsmith.serve.batching import BatchSettings
 from bertsmith.serve.model import Model, name_of
 from bertsmith.serve.models import Models
+from tests.serve.own_loop import in_own_loop
 from tests.serve.slow_engine import WAIT_S, slow_model
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 async def refused(asking: Awaitable[object]) -> Refused:
@@ -63,7 +60,7 @@ def test_a_reload_swaps_under_load_and_loses_nothing() -> None:
         assert await models.drain(WAIT_S)
         models.close()
 
-    run(test)
+    in_own_loop(test())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +85,7 @@ def test_a_bundle_that_cannot_be_loaded_changes_nothing(error: Exception, why: s
         assert (await models.ask(Asked(("good",)))).version == "1"
         models.close()
 
-    run(test)
+    in_own_loop(test())
 
 
 def test_of_several_models_all_are_reloaded_or_none() -> None:
@@ -107,7 +104,46 @@ def test_of_several_models_all_are_reloaded_or_none() -> None:
         assert [each.version for each in await models.reload("a")] == ["2"]
         models.close()
 
-    run(test)
+    in_own_loop(test())
+
+
+def test_what_is_prepared_answers_only_once_it_is_taken() -> None:
+    """Until then the old one answers; what is left changes nothing, and the next one may prepare."""
+
+    async def test() -> None:
+        told: list[str] = []
+        versions = iter("23")
+        models = Models([slow_model()[0]], load=lambda folder: slow_model(version=next(versions))[0])
+        models.tell(lambda model: told.append(model.version))
+        models.start()
+        first = await models.prepare()
+        waits = asyncio.create_task(models.prepare("slow"))
+        assert (await models.ask(Asked(("good",)))).version == "1"
+        first.leave()
+        second = await waits
+        assert (first.versions, second.versions, told) == ({"slow": "2"}, {"slow": "3"}, [])
+        second.take()
+        assert ((await models.ask(Asked(("good",)))).version, told) == ("3", ["3"])
+        models.close()
+
+    in_own_loop(test())
+
+
+def test_nothing_is_taken_by_a_server_that_stops() -> None:
+    """What was prepared is given up, and whoever wanted it is told."""
+
+    async def test() -> None:
+        models = Models([slow_model()[0]], load=lambda folder: slow_model(version="2")[0])
+        models.start()
+        prepared = await models.prepare()
+        assert await models.drain(WAIT_S)
+        with pytest.raises(Refused) as caught:
+            prepared.take()
+        assert (caught.value.status, caught.value.detail) == (409, "This server is about to stop.")
+        assert models.get().version == "1"
+        models.close()
+
+    in_own_loop(test())
 
 
 def test_the_probe_is_a_real_answer_even_where_the_queue_is_full() -> None:
@@ -125,7 +161,7 @@ def test_the_probe_is_a_real_answer_even_where_the_queue_is_full() -> None:
         assert (await refused(models.probe())).status == 503
         models.close()
 
-    run(test)
+    in_own_loop(test())
 
 
 def test_a_model_is_called_after_its_run() -> None:

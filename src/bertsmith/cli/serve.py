@@ -24,10 +24,15 @@ def serve(  # noqa: PLR0913 - one parameter a flag
         str, Parameter(help="auto (the newest accepted export, else torch), torch, onnx, onnx-int8.")
     ] = "auto",
     threads: Annotated[str, Parameter(help="CPU threads; auto takes what this process may use.")] = "auto",
-    max_queue_tokens: Annotated[int, Parameter(help="Tokens that may wait; more is refused with 429.")] = 65_536,
+    max_queue_tokens: Annotated[int, Parameter(help="Tokens that may wait; more is refused with 429.")] = 262_144,
+    max_wait: Annotated[float, Parameter(help="Seconds that a request may wait for its turn; else 429.")] = 1.0,
+    batch_tokens: Annotated[int | None, Parameter(help="Tokens of a batch [512 a thread].")] = None,
     max_body: Annotated[int, Parameter(help="Bytes of a request.")] = 16 << 20,
     max_texts: Annotated[int, Parameter(help="Texts of a request.")] = 10_000,
     max_characters: Annotated[int, Parameter(help="Characters of a text.")] = 100_000,
+    max_tokens: Annotated[int, Parameter(help="Tokens of a text, before it is cut as in training.")] = 65_536,
+    max_explained: Annotated[int, Parameter(help="Texts of a request for explanations.")] = 16,
+    max_depth: Annotated[int, Parameter(help="Arrays and objects of a JSON body within one another.")] = 16,
     deadline: Annotated[float, Parameter(help="Seconds after which a request that waits is given up.")] = 30.0,
     grace: Annotated[float, Parameter(help="Seconds that accepted requests have when the server is stopped.")] = 20.0,
     api_key_file: Annotated[
@@ -49,9 +54,10 @@ def serve(  # noqa: PLR0913 - one parameter a flag
 
     settings = ServeSettings(
         runs=(run, *runs), host=host, port=port, workers=workers, engine=engine, threads=_threads(threads),
-        max_queue_tokens=max_queue_tokens, max_body=max_body, max_texts=max_texts, max_characters=max_characters,
-        deadline_s=deadline, grace_s=grace, api_key_file=api_key_file, no_auth=no_auth, feedback=feedback,
-        feedback_days=feedback_days, reload=reload, log_texts=log_texts, cors=tuple(cors or ()),
+        max_queue_tokens=max_queue_tokens, max_wait_s=max_wait, batch_tokens=batch_tokens, max_body=max_body,
+        max_texts=max_texts, max_characters=max_characters, max_tokens=max_tokens, max_explained=max_explained,
+        max_depth=max_depth, deadline_s=deadline, grace_s=grace, api_key_file=api_key_file, no_auth=no_auth,
+        feedback=feedback, feedback_days=feedback_days, reload=reload, log_texts=log_texts, cors=tuple(cors or ()),
     )  # fmt: skip
     return _run(settings)
 

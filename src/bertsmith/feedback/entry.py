@@ -9,11 +9,19 @@ from dataclasses import dataclass, field, fields
 from bertsmith.errors import DataError
 
 LONGEST_NAME = 500
-"""Characters that a label, a correction, or the name or version of a model may have."""
+"""Characters that a guess, or the name or version of a model may have."""
 LONGEST_COMMENT = 2_000
 LONGEST_TEXT = 200_000
 """Characters that a text may have, whatever the server itself takes."""
-_LONGEST = {"text": LONGEST_TEXT, "text_pair": LONGEST_TEXT, "comment": LONGEST_COMMENT, "correction": 10_000}
+LONGEST_ANSWER = 10_000
+"""Characters that an answer or a correction may have: with several labels, it is a list of them."""
+_LONGEST = {
+    "text": LONGEST_TEXT,
+    "text_pair": LONGEST_TEXT,
+    "comment": LONGEST_COMMENT,
+    "label": LONGEST_ANSWER,
+    "correction": LONGEST_ANSWER,
+}
 
 
 @dataclass(frozen=True)
@@ -77,4 +85,4 @@ def _check_text(name: str, value: str) -> None:
         raise DataError(f"'{name}' holds half a character (a lone surrogate), which is no text.")
 
 
-__all__ = ["LONGEST_COMMENT", "LONGEST_NAME", "LONGEST_TEXT", "Entry"]
+__all__ = ["LONGEST_ANSWER", "LONGEST_COMMENT", "LONGEST_NAME", "LONGEST_TEXT", "Entry"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,14 @@ class Wanted:
         corrected: Only those that say what is right.
         model: Only those of this model; "" takes all.
         before: Only those made until then (the moment itself included); None takes all.
+        after: Only those that follow this one in the order of time; None takes all.
         least_certain: So many with the lowest score, the lowest first; None takes all, in order of time.
     """
 
     corrected: bool = False
     model: str = ""
     before: datetime.datetime | None = None
+    after: Entry | None = None
     least_certain: int | None = None
 
     def query(self) -> sa.Select[Any]:
@@ -90,6 +92,9 @@ class Wanted:
             found = found.where(_TABLE.c.model == self.model)
         if self.before is not None:
             found = found.where(_TABLE.c.created <= self.before)
+        if self.after is not None:
+            same = sa.and_(_TABLE.c.created == self.after.created, _TABLE.c.id > self.after.id)
+            found = found.where(sa.or_(_TABLE.c.created > self.after.created, same))
         if self.least_certain is None:
             return found.order_by(_TABLE.c.created, _TABLE.c.id)
         found = found.where(_TABLE.c.score.is_not(None))
@@ -136,7 +141,7 @@ class Store:
         with self._said("read"), self._engine.connect() as connection:
             return int(connection.scalar(sa.select(sa.func.count()).select_from(_TABLE)) or 0)
 
-    def entries(self, wanted: Wanted | None = None) -> Iterator[Entry]:
+    def entries(self, wanted: Wanted | None = None) -> Generator[Entry, None, None]:
         """Read entries, some at a time, so that any number of them fits into memory."""
         query = (wanted or Wanted()).query()
         # A reader that stops halfway leaves no cursor open.
@@ -147,6 +152,12 @@ class Store:
         ):
             for row in found.mappings():
                 yield Entry(**row)
+
+    def find(self, entry_id: str) -> Entry | None:
+        """Read one entry; None where there is none with this id."""
+        with self._said("read"), self._engine.connect() as connection:
+            row = connection.execute(sa.select(_TABLE).where(_TABLE.c.id == entry_id)).mappings().first()
+        return None if row is None else Entry(**row)
 
     def delete(self, entry_id: str) -> bool:
         """Delete an entry for good; False where there is none with this id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
@@ -12,13 +13,16 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
 
 from bertsmith import __version__
 from bertsmith.serve import keys, log, metrics, page_routes, problems, security
 from bertsmith.serve.asked import Refused
+from bertsmith.serve.front import Front
 from bertsmith.serve.reloading import reloading
-from bertsmith.serve.routes import Routes
+from bertsmith.serve.routes import OF_DEFAULT, Routes
 from bertsmith.serve.settings import ServeSettings
+from bertsmith.serve.turning_away import TurningAway
 from bertsmith.serve.wire import openapi
 
 if TYPE_CHECKING:
@@ -36,7 +40,9 @@ def create_app(settings: ServeSettings, models: Models, *, watcher: metrics.Metr
     Raises:
         UsageError: The address is public and there are no keys, or a setting is wrong.
     """
-    app = FastAPI(
+    routes = Routes(settings, models)
+    app = Front(
+        routes.all(),
         title="bertsmith",
         version=__version__,
         description=openapi.DESCRIPTION,
@@ -47,11 +53,14 @@ def create_app(settings: ServeSettings, models: Models, *, watcher: metrics.Metr
         redirect_slashes=False,
         lifespan=_started(models),
     )
-    app.state.settings, app.state.models, app.state.open_paths = settings, models, set()
+    app.state.settings, app.state.models, app.state.open_paths, app.state.feedback = settings, models, set(), None
+    app.state.turning_away = None
     if watcher is not None:
         app.state.metrics = watcher
-    app.router.routes.extend(Routes(settings, models).all())
     _install(app, settings, models)
+    # A page of another site is told by headers that it may read an answer; those of whom is turned away have none.
+    if not settings.cors:
+        app.state.turning_away = TurningAway(OF_DEFAULT, full=routes.full, counted=app.state.metrics.requested)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(RequestValidationError, _wrong)
@@ -67,6 +76,8 @@ def _started(models: Models) -> Any:
             yield
         await models.drain(app.state.settings.grace_s)
         models.close()
+        if app.state.feedback is not None:
+            await asyncio.to_thread(app.state.feedback.close)
 
     return lifespan
 
@@ -75,7 +86,7 @@ def _install(app: FastAPI, settings: ServeSettings, models: Models) -> None:
     """Add the parts that have routes, then those that stand before all routes, the outermost last."""
     if settings.page:
         page_routes.install(app, settings, models)
-        app.add_api_route("/", _to_page, methods=["GET"], include_in_schema=False)
+        app.add_api_route("/", _to_page, methods=["GET", "HEAD"], include_in_schema=False)
     if settings.feedback:
         from bertsmith.serve import feedback
 
@@ -100,7 +111,7 @@ async def _no_route(request: Request, failure: Exception) -> Response:
     error = cast("HTTPException", failure)
     path, method = request.scope["path"], request.scope["method"]
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = _allowed(request, (error.headers or {}).get("Allow", ""))
         answer = problems.response(
             Refused(405, "wrong method", f"{path[:80]!r} does not take {method}, but {allowed}."), request.scope
         )
@@ -110,6 +121,13 @@ async def _no_route(request: Request, failure: Exception) -> Response:
         detail = f"there is no {path[:80]!r} here. GET /openapi.json lists what there is."
         return problems.response(Refused(404, "no such route", detail), request.scope)
     return problems.response(Refused(error.status_code, "refused", str(error.detail)), request.scope)
+
+
+def _allowed(request: Request, said: str) -> str:
+    """List the methods that all routes of a path take; starlette says those of the first alone."""
+    routes = [each for each in request.app.routes if each.matches(request.scope)[0] is not Match.NONE]
+    found = {method for each in routes for method in getattr(each, "methods", None) or ()}
+    return ", ".join(sorted(found.union(each.strip() for each in said.split(",") if each.strip())))
 
 
 async def _wrong(request: Request, error: Exception) -> Response:
@@ -124,5 +142,8 @@ def _described(app: FastAPI) -> dict[str, Any]:
         # The figures' routes are described by hand, as those that answer are.
         routes = [each for each in app.routes if getattr(each, "path", "") not in openapi.FIGURES]
         found = get_openapi(title=app.title, version=app.version, description=app.description, routes=routes)
-        app.openapi_schema = openapi.completed(found)
+        settings: ServeSettings = app.state.settings
+        app.openapi_schema = openapi.completed(
+            found, feedback=bool(settings.feedback), keys=settings.api_key_file is not None
+        )
     return app.openapi_schema

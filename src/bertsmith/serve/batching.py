@@ -1,9 +1,10 @@
 """Many requests, one engine: a bounded queue of tokens, and batches in which every request has its turn.
 
-A request goes through four threads: the server's loop, which accepts it or refuses it at once; one that turns texts
-into tokens; one that runs the engine, a batch at a time; one that turns logits into answers. While the engine works,
-what comes in is queued and makes up the next batch, so batches are as large as the load and nobody waits for one to
-fill. Where an answer stands in a batch, and beside what, does not change it.
+A request goes through two threads: the server's loop, which accepts it or refuses it at once; and one of those that
+turn texts into tokens, run the engine, a batch at a time, and turn logits into answers. There are as many of these as
+the engine takes calls at a time. While they work, what comes in is queued and makes up the next batch, so batches are
+as large as the load and nobody waits for one to fill. Where an answer stands in a batch, and beside what, does not
+change it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
+
 from bertsmith import threads as cpu
 from bertsmith.explaining.explanation import Explanation
-from bertsmith.inference.predictor import Given
 from bertsmith.serve import refusals
 from bertsmith.serve.asked import Asked, Gone, Refused, Served, Unwatched, Watcher
 from bertsmith.serve.explained import Array, explain_all
@@ -29,17 +31,18 @@ from bertsmith.serve.limits import WRONG, check_shape, readable
 from bertsmith.serve.model import Model
 from bertsmith.serve.room import Room
 from bertsmith.serve.tickets import Batch, Block, Done, Piece, Span, Ticket, settle_all
-from bertsmith.tasks.protocol import Rows
 
-_Piece = TypeVar("_Piece")
+_Part = TypeVar("_Part", Span, Piece)
 _LOG = logging.getLogger("bertsmith.serve")
-_TOKENS_A_THREAD = 512
+_TOKENS_OF_A_THREAD = 512
 """Tokens of a batch for each thread: enough to keep it busy, and a fraction of a second on a small encoder."""
 _SPAN = 64
 """Texts of a request that are turned into tokens at a time."""
-_CHARACTERS = 65_536
+_CHARACTERS = 16_384
 """Characters that are turned into tokens at a time."""
 _POLL_S = 0.01
+_SWEEP_S = 0.05
+"""Seconds between two looks through a full queue for clients that left."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class BatchSettings:
 
     Attributes:
         max_queue_tokens: Tokens that may wait or be computed; what would make them more is refused (429).
-        batch_tokens: Tokens of a batch; None takes 512 for each thread of the engine.
+        batch_tokens: Tokens of a batch; None takes 512 for each thread that computes it.
         max_wait_s: Seconds that a new request may have to wait for its first turn; where the queue is longer it is
             refused (429). None leaves it to `max_queue_tokens`.
         deadline_s: Seconds after which a request that has no answer is given up (504).
@@ -58,7 +61,7 @@ class BatchSettings:
 
     max_queue_tokens: int = 262_144
     batch_tokens: int | None = None
-    max_wait_s: float | None = 2.0
+    max_wait_s: float | None = 1.0
     deadline_s: float = 30.0
     max_text_tokens: int | None = None
 
@@ -77,8 +80,11 @@ class Batcher:
         self.model = model
         self.settings = settings or BatchSettings()
         self._watcher: Watcher = watcher or Unwatched()
-        threads = getattr(model.predictor.engine, "threads", None) or cpu.allowed()
-        self._batch_tokens = self.settings.batch_tokens or _TOKENS_A_THREAD * threads
+        engine = model.predictor.engine
+        self._calls = getattr(engine, "calls", 1)
+        threads = (getattr(engine, "threads", None) or cpu.allowed()) // self._calls
+        self._batch_tokens = self.settings.batch_tokens or _TOKENS_OF_A_THREAD * threads
+        self._computing, self._swept = 0, 0.0
         self._changed = threading.Condition()
         self._texts: FairQueue[Ticket, Span] = FairQueue()
         self._pieces: FairQueue[Ticket, Piece] = FairQueue()
@@ -86,7 +92,6 @@ class Batcher:
         self._asking = 0
         self._accepting, self._stopping = True, False
         self._threads: list[threading.Thread] = []
-        self._deciding = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._explaining = ThreadPoolExecutor(2, thread_name_prefix="explain")
 
     @property
@@ -99,14 +104,19 @@ class Batcher:
         """How fast the engine was of late; 0 before its first batch."""
         return self._room.rate
 
+    def follow(self, old: Batcher) -> None:
+        """Expect to be as fast as one whose place this takes, until it is known better."""
+        with self._changed:
+            self._room.learn_from(old._room)
+
     def watch(self, watcher: Watcher) -> None:
         """Tell this one of the queue and of batches from now on."""
         self._watcher = watcher
 
     def start(self) -> Batcher:
         """Start the threads; once."""
-        for name, work in (("tokenize", self._tokenize_all), ("engine", self._compute_all)):
-            thread = threading.Thread(target=work, name=f"{name} {self.model.name}", daemon=True)
+        for _ in range(self._calls):
+            thread = threading.Thread(target=self._work, name=f"engine {self.model.name}", daemon=True)
             self._threads.append(thread)
             thread.start()
         return self
@@ -172,7 +182,6 @@ class Batcher:
             self._changed.notify_all()
         for ticket in left:
             self._end(ticket, refusals.shutting_down())
-        self._deciding.shutdown(wait=False)
         self._explaining.shutdown(wait=False, cancel_futures=True)
 
     # accept
@@ -207,7 +216,7 @@ class Batcher:
                 self._check_room(expected)
             self._room.enter(ticket, expected)
             self._texts.add(ticket, spans, costs)
-            self._changed.notify_all()
+            self._changed.notify()
         self._tell()
 
     @property
@@ -224,13 +233,25 @@ class Batcher:
             raise refusals.too_many(tokens, most)
         wait, longest = room.seconds(room.ahead), self.settings.max_wait_s
         if room.tokens + tokens > most:
+            self._sweep()
+        if room.tokens + tokens > most:
             raise refusals.full(
                 f"{room.tokens:,} tokens wait, and {most:,} is the most that may", room.seconds(room.tokens)
             )
-        if longest is not None and wait > longest:
+        if longest is not None and room.is_measured and wait > longest:
             raise refusals.full(
                 f"A request would wait for {wait:.1f} s, and {longest:g} s is the most that it may", wait
             )
+
+    def _sweep(self) -> None:
+        """Let those go whose clients left, under the lock."""
+        now = time.perf_counter()
+        if now < self._swept + _SWEEP_S:
+            return
+        self._swept = now
+        for ticket in {*self._texts.keys(), *self._pieces.keys()}:
+            if ticket.gone is not None and ticket.gone():
+                self._end(ticket, refusals.left())
 
     def _end(self, ticket: Ticket, outcome: Refused | None) -> None:
         """Give a request up: free its place, and tell whoever waits for it."""
@@ -256,15 +277,28 @@ class Batcher:
         for ticket in tickets:
             self._end(ticket, refusals.failed())
 
-    # tokens
+    # work
 
-    def _tokenize_all(self) -> None:
-        while (taken := self._next(self._texts, _CHARACTERS)) is not None:
-            tickets = [ticket for ticket, _ in taken]
-            try:
-                self._tokenize(taken)
-            except Exception:  # whatever goes wrong with these requests, the next ones are to be answered
-                self._fail(tickets, "the tokenizer")
+    def _work(self) -> None:
+        while self._waited():
+            self._tokenize_some()
+            self._compute_some()
+
+    def _waited(self) -> bool:
+        """Wait until there is something to do; False once there is nothing more to be done."""
+        with self._changed:
+            while not (self._texts or self._pieces or self._stopping):
+                self._changed.wait()
+            return not self._stopping
+
+    def _tokenize_some(self) -> None:
+        """Turn texts into tokens where there are not enough for a batch."""
+        with self._changed:
+            taken = self._texts.take(_CHARACTERS) if self._pieces.cost < self._batch_tokens else []
+        try:
+            self._tokenize(taken)
+        except Exception:  # whatever goes wrong with these requests, the next ones are to be answered
+            self._fail([ticket for ticket, _ in taken], "the tokenizer")
 
     def _tokenize(self, taken: list[tuple[Ticket, list[Span]]]) -> None:
         spans = [(ticket, span) for ticket, mine in self._present(taken) for span in mine]
@@ -278,6 +312,8 @@ class Batcher:
         for ticket, span in spans:
             self._counted(ticket, span, block, row)
             row += span.end - span.begin
+        with self._changed:
+            self._changed.notify()
         self._tell()
 
     def _counted(self, ticket: Ticket, span: Span, block: Block, row: int) -> None:
@@ -297,39 +333,38 @@ class Batcher:
                 return
             self._room.counted(ticket, len(rows), tokens=int(lengths.sum()), characters=characters)
             self._pieces.add(ticket, pieces, lengths[order].tolist())
-            self._changed.notify_all()
 
-    # engine
-
-    def _compute_all(self) -> None:
-        while (taken := self._next(self._pieces, self._batch_tokens)) is not None:
-            present = self._present(taken)
-            if not present:
-                continue
-            batch = Batch(present)
-            try:
-                self._compute(batch)
-            except Exception:  # the engine may raise anything, and must live on
-                self._fail(batch.tickets, "the engine")
+    def _compute_some(self) -> None:
+        with self._changed:
+            taken = self._pieces.take(self._batch_tokens)
+        present = self._present(taken)
+        if not present:
+            return
+        batch = Batch(present)
+        try:
+            self._compute(batch)
+        except Exception:  # the engine may raise anything, and must live on
+            self._fail(batch.tickets, "the engine")
 
     def _compute(self, batch: Batch) -> None:
-        begun = time.perf_counter()
-        rows = batch.rows(self.model.predictor.labels)
-        given = self.model.predictor.ask(rows)
-        seconds, tokens = time.perf_counter() - begun, int(rows.encoded.lengths.sum())
+        model = self.model.predictor
         with self._changed:
-            self._room.computed(tokens, seconds)
-        self._watcher.computed(self.model.name, len(batch), tokens, seconds)
-        self._deciding.submit(self._decode, batch, rows, given, seconds)
-
-    # answers
-
-    def _decode(self, batch: Batch, rows: Rows, given: Given, seconds: float) -> None:
+            self._computing += 1
+        begun = time.perf_counter()
         try:
-            answers = self.model.predictor.decode(rows, given)
-            self._share(batch, batch.shared(rows, given, answers), seconds)
-        except Exception:  # as with the engine
-            self._fail(batch.tickets, "decoding")
+            rows = batch.rows(model.labels)
+            given = model.ask(rows)
+        finally:
+            seconds = time.perf_counter() - begun
+            with self._changed:
+                beside, self._computing = self._computing, self._computing - 1
+        if not np.isfinite(given.logits).all():
+            raise ArithmeticError("a logit is not a number")
+        tokens = int(rows.encoded.lengths.sum())
+        with self._changed:
+            self._room.computed(beside * tokens, seconds)
+        self._watcher.computed(self.model.name, len(batch), tokens, seconds)
+        self._share(batch, batch.shared(rows, given, model.decode(rows, given)), seconds)
 
     def _share(self, batch: Batch, parts: Iterable[tuple[Ticket, Done]], seconds: float) -> None:
         ready: list[Ticket] = []
@@ -374,16 +409,7 @@ class Batcher:
             self._end(ticket, None)
             raise refusals.late(self.settings.deadline_s) from None
 
-    # queues
-
-    def _next(self, queue: FairQueue[Ticket, _Piece], budget: int) -> list[tuple[Ticket, list[_Piece]]] | None:
-        """Wait until there is something to do; None once there is nothing more to be done."""
-        with self._changed:
-            while not len(queue) and not self._stopping:
-                self._changed.wait()
-            return None if self._stopping else queue.take(budget)
-
-    def _present(self, taken: list[tuple[Ticket, list[_Piece]]]) -> list[tuple[Ticket, list[_Piece]]]:
+    def _present(self, taken: list[tuple[Ticket, list[_Part]]]) -> list[tuple[Ticket, list[_Part]]]:
         """Leave out requests whose clients left."""
         for ticket, _ in taken:
             if ticket.gone is not None and not ticket.settled and ticket.gone():

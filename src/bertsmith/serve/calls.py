@@ -48,7 +48,7 @@ class Call:
         Raises:
             Refused: 413 where it has more, 415 where it is compressed, 499 where the client left.
         """
-        encoding = self.header("content-encoding") or "identity"
+        encoding = (self.header("content-encoding") or "identity").lower()
         if encoding != "identity":
             # A few kilobytes may unpack to gigabytes.
             raise Refused(415, "unsupported encoding", f"A body is taken as it is, not as {encoding[:40]!r}.")

@@ -9,19 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bertsmith.bundle import locate
 from bertsmith.drift.facts import Facts, facts_of
 from bertsmith.drift.observed import Observed
 from bertsmith.drift.reference import Reference
 from bertsmith.errors import BundleError
 from bertsmith.serve.asked import Asked, Served
-from bertsmith.serve.model import bundle_of
 
 if TYPE_CHECKING:
     from bertsmith.drift.compare import Drift
@@ -89,7 +89,7 @@ class Watched:
     def of(cls, folder: Path, *, version: str, predictor: Predictor) -> Watched | None:
         """Watch the model of a run or of a bundle; None where it has nothing to compare with."""
         try:
-            return cls(version, predictor, Window(Reference.load(bundle_of(folder))))
+            return cls(version, predictor, Window(Reference.load(locate(folder))))
         except BundleError:
             return None
 
@@ -153,14 +153,3 @@ class Drifting:
         rows = predictor.rows(texts, None if kept[0][1] is None else pairs)
         answers = [answer for _, _, answer in kept]
         return facts_of(rows, answers, task=predictor.task, tokenizer=predictor.tokens.tokenizer)
-
-
-def told(verdict: Drift | None) -> Mapping[str, Any] | None:
-    """Say a verdict in few words, for people who watch figures."""
-    if verdict is None:
-        return None
-    return {
-        "rows": verdict.rows,
-        "moved": [each.feature for each in verdict.shifts if each.moved],
-        "psi": {each.feature: round(each.psi, 4) for each in verdict.shifts},
-    }

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from bertsmith.atomic import write_text
 from bertsmith.errors import DataError, UsageError
 from bertsmith.serve.asked import Refused
+from bertsmith.serve.stamps import stamp
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -186,7 +187,7 @@ class KeyFile:
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self._keys = read_keys(path)
         self._looked = clock()
         if not self._keys:
@@ -213,24 +214,16 @@ class KeyFile:
         return self._keys
 
     def _look(self) -> None:
-        stamp = _stamp(self._path)
-        if stamp == self._stamp:
+        now = stamp(self._path)
+        if now == self._stamp:
             return
-        self._stamp = stamp
+        self._stamp = now
         try:
             self._keys = read_keys(self._path)
         except (UsageError, DataError) as error:
             logging.getLogger(__name__).error("the keys stay as they were: %s", error.message)
         else:
             logging.getLogger(__name__).info("the keys were read again: %d", len(self._keys))
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def check_open(settings: ServeSettings) -> None:

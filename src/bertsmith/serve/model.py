@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bertsmith.bundle import BundleInfo
+from bertsmith.bundle import BundleInfo, locate
+from bertsmith.inference import exported
 from bertsmith.inference.loading import load
 from bertsmith.inference.predictor import Predictor
 from bertsmith.listener import Listener
@@ -19,7 +20,7 @@ class Model:
 
     Attributes:
         name: Name of the run's folder; what clients call it.
-        version: The first 12 digits of the sha256 of its manifest: equal files, equal version.
+        version: The first 12 digits of a sha256 of its manifests: equal files and engine, equal version.
         folder: The run or the bundle, as it was given.
         predictor: What answers.
         loaded_at: When, UTC.
@@ -93,13 +94,10 @@ def name_of(folder: Path) -> str:
     return whole.parent.name if whole.name == "model" else whole.name
 
 
-def bundle_of(folder: Path) -> Path:
-    """Say where the bundle of a run lies, or of a bundle."""
-    return folder / "model" if (folder / "model" / "bertsmith.json").is_file() else folder
-
-
 def _version(folder: Path, predictor: Predictor) -> str:
-    """Number the files that answer: those of the bundle, and which engine runs them."""
-    manifest = bundle_of(folder) / "manifest.json"
-    said = manifest.read_bytes() if manifest.is_file() else b""
-    return hashlib.sha256(said + str(predictor.engine.name).encode()).hexdigest()[:12]
+    """Number the files that answer: those of the bundle, of the export that runs, and which engine that is."""
+    engine, bundle = str(predictor.engine.name), locate(folder)
+    kinds = [kind for kind, name in exported.KINDS.items() if name == engine]
+    files = [bundle / "manifest.json", *(bundle / exported.FOLDER / kind / "manifest.json" for kind in kinds)]
+    said = b"".join(file.read_bytes() for file in files if file.is_file())
+    return hashlib.sha256(said + engine.encode()).hexdigest()[:12]

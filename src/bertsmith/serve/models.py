@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from bertsmith.serve.batching import Batcher, BatchSettings
 from bertsmith.serve.model import LoadSettings, Model, load_model
 
 Load = Callable[[Path], Model]
+Reload = Callable[[str], Awaitable[None]]
+"""Has a model loaded again, or all where the name is ""; it raises `Refused` where nothing changed."""
 _LOG = logging.getLogger("bertsmith.serve")
 _PROBE = "Is anybody there?"
 _PROBE_S = 10.0
@@ -49,6 +51,8 @@ class Models:
         """
         _check_names(models)
         self._batch, self._load, self._watcher = batch or BatchSettings(), load, watcher
+        self._through: Reload | None = None
+        self._told: Callable[[Model], object] = _ignored
         self._batchers = {each.name: self._batcher(each) for each in models}
         self._accepting = True
         self._reloading = asyncio.Lock()
@@ -117,6 +121,14 @@ class Models:
         for each in self._batchers.values():
             each.watch(watcher)
 
+    def tell(self, told: Callable[[Model], object]) -> None:
+        """Tell this one of every model that takes an old one's place."""
+        self._told = told
+
+    def reload_through(self, through: Reload) -> None:
+        """Let this one see to reloads: it asks all processes that answer, and they `prepare` and take."""
+        self._through = through
+
     def start(self) -> None:
         """Start to answer."""
         for each in self._batchers.values():
@@ -151,24 +163,35 @@ class Models:
     async def reload(self, name: str = "") -> list[Model]:
         """Load a model again, or all: verified and asked beside the old ones, which answer until then.
 
-        What the old ones accepted, they answer. Where one cannot be used, nothing changes.
+        What the old ones accepted, they answer. Where one cannot be used, nothing changes: in no worker, where there
+        are several.
 
         Raises:
             Refused: 404; 409 where one cannot be used, or a server stops.
         """
-        names = [self.get(name).name] if name else list(self.names)
-        async with self._reloading:
-            fresh: list[Batcher] = []
-            try:
-                for each in names:
-                    fresh.append(await self._fresh(each))
-            except BaseException:
-                for batcher in fresh:
-                    batcher.close()
-                raise
-            for each, batcher in zip(names, fresh, strict=True):
-                self._swap(each, batcher)
-        return [batcher.model for batcher in fresh]
+        names = self._named(name)
+        if self._through is None:
+            (await self.prepare(name)).take()
+        else:
+            await self._through(name)
+        return [self.get(each) for each in names]
+
+    async def prepare(self, name: str = "") -> Prepared:
+        """Load a model again, or all, and let the old ones answer until that is decided on; one at a time.
+
+        Raises:
+            Refused: 404; 409 where one cannot be used.
+        """
+        names = self._named(name)
+        await self._reloading.acquire()
+        fresh: list[Batcher] = []
+        try:
+            for each in names:
+                fresh.append(await self._fresh(each))
+        except BaseException:
+            self._leave(fresh)
+            raise
+        return Prepared(fresh, take=self._take, leave=self._leave)
 
     async def drain(self, grace_s: float) -> bool:
         """Accept nothing more and wait for what was accepted; False where the time did not suffice."""
@@ -186,6 +209,9 @@ class Models:
             task.cancel()
         for each in self._batchers.values():
             each.close()
+
+    def _named(self, name: str) -> list[str]:
+        return [self.get(name).name] if name else list(self.names)
 
     def _of(self, name: str) -> Batcher:
         found = self._batchers.get(name or self.default)
@@ -214,16 +240,64 @@ class Models:
             raise _not_taken(name, refused.detail) from refused
         return batcher
 
-    def _swap(self, name: str, fresh: Batcher) -> None:
+    def _take(self, fresh: Sequence[Batcher]) -> None:
         if not self._accepting:
-            fresh.close()
+            self._leave(fresh)
             raise Refused(409, "reload refused", "This server is about to stop.")
-        old, self._batchers[name] = self._batchers[name], fresh
+        for each in fresh:
+            self._swap(each)
+        self._reloading.release()
+
+    def _leave(self, fresh: Sequence[Batcher]) -> None:
+        for each in fresh:
+            each.close()
+        self._reloading.release()
+
+    def _swap(self, fresh: Batcher) -> None:
+        name = fresh.model.name
+        old = self._batchers[name]
+        fresh.follow(old)
+        self._batchers[name] = fresh
         self._probed.pop(old.model, None)
         task = asyncio.get_running_loop().create_task(_retire(old))
         # The loop holds tasks weakly.
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+        self._told(fresh.model)
+
+
+class Prepared:
+    """Models that were loaded beside those that answer: `take` or `leave` decides on them, once."""
+
+    def __init__(
+        self,
+        fresh: Sequence[Batcher],
+        *,
+        take: Callable[[Sequence[Batcher]], None],
+        leave: Callable[[Sequence[Batcher]], None],
+    ) -> None:
+        self._fresh, self._take, self._leave = fresh, take, leave
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Name of each → its version."""
+        return {each.model.name: each.model.version for each in self._fresh}
+
+    def take(self) -> None:
+        """Put them in the place of the old ones, which answer what they accepted.
+
+        Raises:
+            Refused: 409 where the server stops.
+        """
+        self._take(self._fresh)
+
+    def leave(self) -> None:
+        """Give them up."""
+        self._leave(self._fresh)
+
+
+def _ignored(model: Model) -> None:
+    """Take no notice."""
 
 
 async def _retire(old: Batcher) -> None:

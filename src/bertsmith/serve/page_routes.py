@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
+from bertsmith.bundle import locate
 from bertsmith.serve.asked import Refused
-from bertsmith.serve.model import Model, bundle_of
+from bertsmith.serve.model import Model
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -137,7 +138,7 @@ def page_model(model: Model, *, explains: bool = True) -> PageModel:
         model: The model; a run's report lies beside its bundle.
         explains: False where the server does not mark words.
     """
-    bundle = bundle_of(model.folder)
+    bundle = locate(model.folder)
     return PageModel(
         model.name,
         model.task,

@@ -13,8 +13,6 @@ from bertsmith.serve.wire.plain_json import as_bytes
 
 Shape = Literal["problem", "tei", "open-inference"]
 PROBLEM = "application/problem+json"
-_TEI_TYPES = {413: "Validation", 422: "Validation", 400: "Validation", 404: "Validation", 429: "Overloaded"}
-"""Status → what Text Embeddings Inference calls it; all else is the backend's."""
 _TEI_PATHS = ("/", "/predict", "/info", "/health")
 
 
@@ -50,11 +48,22 @@ async def answer(refused: Refused, scope: Scope, receive: Receive, send: Send) -
     await response(refused, scope)(scope, receive, send)
 
 
+def _tei_type(status: int) -> str:
+    """Say what Text Embeddings Inference calls a status.
+
+    >>> _tei_type(429), _tei_type(422), _tei_type(500)
+    ('Overloaded', 'Validation', 'Backend')
+    """
+    if status == 429:
+        return "Overloaded"
+    return "Validation" if status < 500 else "Backend"
+
+
 def _body(refused: Refused, shape: Shape, scope: Scope) -> dict[str, Any]:
     if shape == "open-inference":
         return {"error": refused.detail}
     if shape == "tei":
-        return {"error": refused.detail, "error_type": _TEI_TYPES.get(refused.status, "Backend")}
+        return {"error": refused.detail, "error_type": _tei_type(refused.status)}
     request = scope.get("bertsmith", {}).get("request_id")
     title = refused.title[:1].upper() + refused.title[1:]
     told = {

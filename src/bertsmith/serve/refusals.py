@@ -29,6 +29,13 @@ def late(seconds: float) -> Refused:
     return Refused(504, "deadline passed", f"{found}. Send fewer texts at a time, or ask again later.", retry_after=1)
 
 
+def slow(seconds: float) -> Refused:
+    """Say that a client did not send the whole of its request."""
+    return Refused(
+        408, "request too slow", f"The whole body did not come within {seconds:g} s. Send it at once, or in parts."
+    )
+
+
 def left() -> Refused:
     """Say that a client left; nobody reads it."""
     return Refused(499, "client left", "The client closed the connection before the answer.")

@@ -7,11 +7,12 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
+from bertsmith.bundle import locate
 from bertsmith.serve.asked import Refused
-from bertsmith.serve.model import bundle_of
+from bertsmith.serve.stamps import Stamp, stamps
 
 if TYPE_CHECKING:
     from bertsmith.serve.models import Models
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 EVERY_S = 2.0
 """Seconds between two looks at the bundles."""
 _LOG = logging.getLogger("bertsmith.serve")
-Stamp = tuple[int, int, int] | None
+_HANG_UP: int | None = getattr(signal, "SIGHUP", None)
+Files = dict[str, Stamp]
 
 
 async def take_new(models: Models, name: str = "") -> None:
@@ -32,28 +34,28 @@ async def take_new(models: Models, name: str = "") -> None:
 
 
 async def watch(models: Models, *, every_s: float = EVERY_S) -> None:
-    """Reload each model whose manifest changes: it is what a run writes last. It never ends.
+    """Reload each model whose files changed: those of its bundle, and of the exports in it. It never ends.
+
+    A model is loaded once its files are as they were at the look before, so that one that is being copied is not; what
+    is refused is tried again as soon as the files change again.
 
     Args:
         models: What is served.
         every_s: Seconds between two looks.
     """
-    seen = {name: _stamp(models, name) for name in models.names}
+    taken = {name: _files(models, name) for name in models.names}
+    seen = dict(taken)
     while True:
         await asyncio.sleep(every_s)
-        for name, before in seen.items():
-            now = _stamp(models, name)
-            if now not in (None, before):
-                seen[name] = now
+        for name in models.names:
+            before, seen[name] = seen[name], _files(models, name)
+            if seen[name] == before and before not in ({}, taken[name]):
+                taken[name] = before
                 await take_new(models, name)
 
 
-def _stamp(models: Models, name: str) -> Stamp:
-    try:
-        status = (bundle_of(models.get(name).folder) / "manifest.json").stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+def _files(models: Models, name: str) -> Files:
+    return stamps(locate(models.get(name).folder))
 
 
 @contextlib.asynccontextmanager
@@ -68,16 +70,26 @@ async def reloading(models: Models, *, watched: bool) -> AsyncIterator[None]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    # Signals come to the main thread alone; in tests the loop runs in another.
-    listens = hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread()
-    if listens:
-        loop.add_signal_handler(signal.SIGHUP, reload_all)
-    if watched:
-        tasks.add(loop.create_task(watch(models)))
+    with _hearing(loop, reload_all):
+        if watched:
+            tasks.add(loop.create_task(watch(models)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+@contextlib.contextmanager
+def _hearing(loop: asyncio.AbstractEventLoop, told: Callable[[], None]) -> Iterator[None]:
+    """Take SIGHUP, which is as it was afterwards; signals come to the main thread alone."""
+    if _HANG_UP is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(_HANG_UP)
+    loop.add_signal_handler(_HANG_UP, told)
     try:
         yield
     finally:
-        if listens:
-            loop.remove_signal_handler(signal.SIGHUP)
-        for task in tasks:
-            task.cancel()
+        loop.remove_signal_handler(_HANG_UP)
+        signal.signal(_HANG_UP, before or signal.SIG_DFL)

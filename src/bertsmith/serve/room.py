@@ -9,6 +9,8 @@ from bertsmith.serve.tickets import Done, Ticket
 
 _SPECIAL = 2
 """Tokens that a text has besides those of its characters."""
+_COLD = 20
+"""Batches that are not enough to refuse anybody by."""
 
 
 class Room:
@@ -24,8 +26,17 @@ class Room:
         """Begin with nothing; `turn` is the tokens of a batch."""
         self.tokens = self.ahead = self.requests = 0
         self._turn = turn
-        self._rate = 0.0
+        self._rate, self._batches = 0.0, 0
         self._tokens_a_character = 0.25
+
+    @property
+    def is_measured(self) -> bool:
+        """True once the rate rests on more than the first batches, which are slow: nothing is in the caches yet."""
+        return self._batches >= _COLD
+
+    def learn_from(self, other: Room) -> None:
+        """Take over what another account of the same work has measured."""
+        self._rate, self._batches, self._tokens_a_character = other._rate, other._batches, other._tokens_a_character
 
     @property
     def rate(self) -> float:
@@ -82,7 +93,9 @@ class Room:
     def computed(self, tokens: int, seconds: float) -> None:
         """Learn how fast the engine is; the last ten batches or so count as much as all before them."""
         found = tokens / max(seconds, 1e-6)
-        self._rate = found if not self._rate else 0.9 * self._rate + 0.1 * found
+        self._batches += 1
+        share = max(0.1, 1 / self._batches)
+        self._rate += share * (found - self._rate)
 
     def _hold(self, ticket: Ticket, change: int) -> None:
         before, after = ticket.held, ticket.held + change

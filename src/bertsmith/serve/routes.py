@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 from bertsmith import __version__
 from bertsmith.serve.asked import Asked, Refused, Served
+from bertsmith.serve.bodies import body_of
 from bertsmith.serve.calls import Answering, Call, worked
-from bertsmith.serve.lifecycle import tell_others
 from bertsmith.serve.limits import check
 from bertsmith.serve.settings import ServeSettings
 from bertsmith.serve.wire import classify, hugging_face, open_inference
@@ -29,6 +29,10 @@ _A_LABEL = 64
 _READS_FIRST = ("hf_hub/", "huggingface")
 """Clients of Hugging Face's API, by their User-Agent: of the answer to one text they take the first entry, and expect
 all labels in it, as that API answers; TEI's clients, and everyone else, expect the list of labels itself."""
+
+
+OF_DEFAULT = ("/", "/predict", "/classify")
+"""Paths at which texts are posted to the default model."""
 
 
 class Routes:
@@ -73,11 +77,20 @@ class Routes:
         }
         return [*_routes(posts, "POST"), *_routes(gets, "GET")]
 
+    def full(self) -> Refused | None:
+        """Say why the default model cannot be asked now; None where it can."""
+        try:
+            self._models.check_room()
+        except Refused as refused:
+            return refused
+        return None
+
     async def predict(self, call: Call) -> Response:
         """Answer in the shape of Hugging Face's API and of TEI."""
         body = await self._body(call, call.parameter("name"))
-        name = self._models.get(call.parameter("name")).name
-        wanted = await worked(lambda: hugging_face.read(self._json(body), model=name), size=len(body))
+        asked = self._models.get(call.parameter("name"))
+        wanted = await worked(lambda: hugging_face.read(self._json(body), model=asked.name), size=len(body))
+        hugging_face.check_function(wanted, asked.task)
         served, model = await self._served(call, wanted.asked)
         hugging_face.check_cut(wanted, served, model.info.max_length)
         agent = call.header("user-agent") or ""
@@ -121,14 +134,13 @@ class Routes:
 
     async def reload(self, call: Call) -> Response:
         """Load the bundles anew beside the old ones, and swap; one where `model` names it."""
-        body = await call.body(self._limits.max_body)
+        body = await body_of(call, self._settings)
         given = json_object(self._json(body)) if body.strip() else {}
         refuse_unknown(given, ("model",))
         name = given.get("model", "")
         if not isinstance(name, str):
             raise wrong(f"'model' must be a string. Got {shown(name)} instead.")
         found = await self._models.reload(name)
-        tell_others()
         return _json({"models": [_described(each) for each in found]})
 
     async def info(self, call: Call) -> Response:
@@ -182,7 +194,7 @@ class Routes:
 
     async def _body(self, call: Call, name: str) -> bytes:
         """Take the body; where the queue is full, refuse before any of it is looked at."""
-        body = await call.body(self._limits.max_body)
+        body = await body_of(call, self._settings)
         self._models.check_room(name=name)
         return body
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertsmith.errors import UsageError
+from bertsmith.inference.engine import NAMES
 from bertsmith.serve.limits import Limits
-
-ENGINES = ("auto", "torch", "onnx", "onnx-int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,9 @@ class ServeSettings:
         engine: auto, torch, onnx or onnx-int8.
         threads: CPU threads of all workers together; None takes what this process may use.
         max_queue_tokens: Tokens that may wait; what comes on top is refused with 429.
-        batch_tokens: Padded tokens of a batch.
+        max_wait_s: Seconds that a request may have to wait for its first turn; where the queue is longer it is refused
+            with 429.
+        batch_tokens: Tokens of a batch; None takes 512 for each thread that computes it.
         max_body: Bytes of a request's body.
         max_texts: Texts of a request.
         max_characters: Characters of a text.
@@ -50,8 +51,9 @@ class ServeSettings:
     workers: int = 1
     engine: str = "auto"
     threads: int | None = None
-    max_queue_tokens: int = 65_536
-    batch_tokens: int = 2_048
+    max_queue_tokens: int = 262_144
+    max_wait_s: float = 1.0
+    batch_tokens: int | None = None
     max_body: int = 16 << 20
     max_texts: int = 10_000
     max_characters: int = 100_000
@@ -77,8 +79,8 @@ class ServeSettings:
     def _wrong_choices(self) -> Iterator[str]:
         if not self.runs:
             yield "RUN is missing: there is nothing to serve."
-        if self.engine not in ENGINES:
-            yield f"'--engine' must be one of {', '.join(ENGINES)}. Got {self.engine!r} instead."
+        if self.engine not in NAMES:
+            yield f"'--engine' must be one of {', '.join(NAMES)}. Got {self.engine!r} instead."
         if not 0 <= self.port <= 65_535:
             yield f"'--port' must be between 0 and 65535. Got {self.port} instead."
         for origin in self.cors:
@@ -94,7 +96,7 @@ class ServeSettings:
             given = getattr(self, name)
             if given is not None and given < smallest:
                 yield f"'{_flag(name)}' must be at least {smallest:,}. Got {given} instead."
-        for name in ("deadline_s", "grace_s"):
+        for name in ("max_wait_s", "deadline_s", "grace_s"):
             if not getattr(self, name) > 0:
                 yield f"'{_flag(name)}' must be more than 0 seconds. Got {getattr(self, name)} instead."
 

@@ -63,7 +63,7 @@ def answers(asked: Asked, served: Served, labels: tuple[str, ...]) -> list[dict[
     for place, answer in enumerate(served.answers):
         told = answer.as_json()
         if "label" in told:
-            told = {"out_of_scope": None, "foreign": False, **told}
+            told = told | {"out_of_scope": told.get("out_of_scope"), "foreign": told.get("foreign", False)}
         if "label" in told or "labels" in told:
             told["scores"] = dict(ranked(served.probabilities[place], labels, asked.top_k))
         elif "answer" in told:

@@ -19,9 +19,11 @@ from typing import Any, cast
 from bertsmith.serve.asked import Asked, Function, Served
 from bertsmith.serve.wire.fields import boolean, json_object, shown, top_k, wrong
 from bertsmith.serve.wire.scores import ranked, scores_of
+from bertsmith.tasks.protocol import Answer
 
 _FUNCTIONS = ("softmax", "sigmoid", "none")
 _BATCH = 'A batch is a list of lists: [["first text"], ["second text"]].'
+_OF_LABELS = ("single-label", "ordered", "multi-label")
 _FIRST, _SECOND = ("text", "question"), ("text_pair", "context")
 
 
@@ -112,6 +114,16 @@ def _columns(rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[str, .
     return firsts, seconds or None
 
 
+def check_function(wanted: Wanted, task: str) -> None:
+    """Refuse a function of scores where the answers of a task have none.
+
+    Raises:
+        Refused: 422.
+    """
+    if wanted.asked.function and task not in _OF_LABELS:
+        raise wrong(f"'function_to_apply' and 'raw_scores' are for models of labels; this is a {task} model.")
+
+
 def check_cut(wanted: Wanted, served: Served, most: int) -> None:
     """Refuse what had to be cut where `truncate` is false.
 
@@ -144,12 +156,11 @@ def answers(wanted: Wanted, served: Served, labels: tuple[str, ...], *, nested: 
 
     Returns:
         For labels a list of `{label, score}`, the best first; for tags of words a list of `{entity_group, score, word,
-        start, end}`; for questions `{answer, score, start, end}`; for numbers one `{label, score}` with the number.
-        For a batch, a list of these.
+        start, end}`; for questions `{answer, score, start, end}`, or a list of them where `top_k` wants several; for
+        numbers one `{label, score}` with the number. For a batch, a list of these.
     """
-    first = served.answers[0].as_json() if len(served) else {}
-    if first.keys() & {"spans", "answer", "value"}:
-        found = [_other(each.as_json(), labels) for each in served.answers]
+    if not _has_scores(served):
+        found = [_other(each, labels, wanted.asked.top_k) for each in served.answers]
         return found if wanted.batch else found[0]
     rows = scores_of(served, wanted.asked.function)
     listed = [
@@ -158,7 +169,12 @@ def answers(wanted: Wanted, served: Served, labels: tuple[str, ...], *, nested: 
     return listed if wanted.batch or nested else listed[0]
 
 
-def _other(answer: dict[str, Any], labels: tuple[str, ...]) -> Any:
+def _has_scores(served: Served) -> bool:
+    return not any(each.as_json().keys() & {"spans", "answer", "value"} for each in served.answers[:1])
+
+
+def _other(given: Answer, labels: tuple[str, ...], top_k: int | None) -> Any:
+    answer = given.as_json()
     if "spans" in answer:
         return [
             {"entity_group": each["label"], "score": each["score"], "word": each["text"], "start": each["start"],
@@ -167,6 +183,12 @@ def _other(answer: dict[str, Any], labels: tuple[str, ...]) -> Any:
         ]  # fmt: skip
     if "value" in answer:
         return [{"label": labels[0] if labels else "value", "score": answer["value"]}]
+    if top_k is None or top_k == 1:
+        return _found(answer)
+    return [_found(each) for each in given.as_json(scores=True)["alternatives"][:top_k]]
+
+
+def _found(answer: Mapping[str, Any]) -> dict[str, Any]:
     # "No answer" stands nowhere; the peers put it at 0.
     start, end = answer["start"] or 0, answer["end"] or 0
     return {"answer": answer["answer"], "score": answer["score"], "start": start, "end": end}

@@ -2,7 +2,7 @@
 
 Inputs are `text` and, for models of pairs, `text_pair`: BYTES of shape `[n]` or `[n, 1]`. Outputs are asked for by
 name, or are those that a model gives first: `label` (BYTES, UNKNOWN where the model declines) and `score` (FP64, the
-probability of its guess), or `answer`, which is JSON, for tasks whose answer is no single label.
+probability of its guess); `value` (FP64) for numbers; or `answer`, which is JSON, for all else.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _KINDS = {
     "guess": "BYTES",
     "unknown": "BOOL",
     "probabilities": "FP64",
+    "value": "FP64",
     "answer": "BYTES",
 }
 _SIZE = struct.Struct("<I")
@@ -56,11 +57,15 @@ def outputs_of(task: str) -> tuple[str, ...]:
     """Name the outputs that a task gives; those that are given unasked stand before `answer`, or are it alone."""
     if task in {"single-label", "ordered"}:
         return ("label", "score", "answer", "guess", "unknown", "probabilities")
+    if task == "regression":
+        return ("value", "answer")
     return ("answer", "probabilities") if task == "multi-label" else ("answer",)
 
 
 def _unasked(outputs: tuple[str, ...]) -> tuple[str, ...]:
-    return ("label", "score") if "label" in outputs else ("answer",)
+    if "label" in outputs:
+        return ("label", "score")
+    return ("value",) if "value" in outputs else ("answer",)
 
 
 def metadata(name: str, version: str, *, task: str, pair: bool, engine: str, labels: int) -> dict[str, Any]:

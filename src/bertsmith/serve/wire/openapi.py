@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from bertsmith.serve.problems import PROBLEM, shape_of
@@ -105,8 +106,8 @@ def _predict() -> dict[str, Schema]:
     batch = _list({"anyOf": row["anyOf"][1:]}, minItems=1)
     score = _object({"label": _STRING, "score": _NUMBER})
     word = _object({"entity_group": _STRING, "score": _NUMBER, "word": _STRING, "start": _COUNT, "end": _COUNT})
-    question_answer = _object({"answer": _STRING, "score": _NUMBER, "start": _COUNT, "end": _COUNT})
-    one = {"anyOf": [_list(score), _list(word), question_answer]}
+    found = _object({"answer": _STRING, "score": _NUMBER, "start": _COUNT, "end": _COUNT})
+    one = {"anyOf": [_list(score), _list(word), found, _list(found)]}
     return {
         "PredictRequest": _object(
             {"inputs": {"anyOf": [*row["anyOf"], batch], "description": "Two strings in a list are a pair."}},
@@ -174,6 +175,43 @@ def _told() -> dict[str, Schema]:
     }
 
 
+def _feedback() -> dict[str, Schema]:
+    text: Schema = {"type": ["string", "null"]}
+    correction: Schema = {
+        "type": ["string", "array", "number", "null"],
+        "items": _STRING,
+        "description": "What is right: a label, a list of labels, or a number.",
+    }
+    perhaps: Schema = {"type": ["boolean", "null"]}
+    kept = {"id": {"type": "string", "description": "Who knows it may delete the entry."}, "created": _STRING}
+    entry = _object(
+        {**kept, "text": _STRING, "model": _STRING, "right": _TRUE_OR_FALSE, "unknown": _TRUE_OR_FALSE},
+        {
+            "correction": text,
+            "text_pair": text,
+            "version": _STRING,
+            "label": text,
+            "guess": text,
+            "score": {"type": ["number", "null"]},
+            "comment": _STRING,
+        },
+    )
+    return {
+        "FeedbackRequest": _object(
+            {"text": {"type": "string", "minLength": 1}},
+            {"text_pair": text, "model": text, "right": perhaps, "correction": correction, "comment": text,
+             "answer": {"type": ["object", "null"], "description": "As /classify gave it."}},
+            closed=True,
+        ),
+        "FeedbackKept": _object(kept),
+        "FeedbackEntry": entry,
+        "FeedbackList": _object(
+            {"entries": _list(_named("FeedbackEntry")),
+             "next": {"type": ["string", "null"], "description": "Give it as 'after' for more; null at the end."}}
+        ),
+    }  # fmt: skip
+
+
 _POSTS = {
     "/": ("Answer texts, as Hugging Face's API and TEI do", "PredictRequest", "PredictAnswer"),
     "/predict": ("Answer texts, as Hugging Face's API and TEI do", "PredictRequest", "PredictAnswer"),
@@ -198,47 +236,94 @@ _REFUSALS = {
     400: "The body cannot be read.",
     401: "An API key is needed.",
     403: "Not with this key, or not from this page.",
-    404: "There is no such model.",
+    404: "There is no such model, or no such entry.",
+    408: "The body did not come in time.",
     409: "The new bundle is not sound; the old one goes on.",
     413: "There is more than one request may have.",
     415: "The body is compressed.",
+    421: "Another host's name, where there are no keys.",
     422: "The body says something else than was expected.",
     429: "The queue is full; Retry-After says when to come again.",
-    503: "The server is stopping, or not ready.",
+    503: "The server is stopping, or not ready, or its database does not answer.",
     504: "The deadline passed.",
 }
 FIGURES = {"/metrics": ("Figures for Prometheus", "text/plain"), "/stats": ("Figures for people", "application/json")}
 """Path → summary, and type of the answer."""
-_OF_GETS = (401, 403, 404, 503, 504)
+_OF_GETS = (401, 403, 404, 421, 503, 504)
+_OF_FEEDBACK = (400, 401, 403, 404, 408, 413, 415, 421, 422, 503)
+_KEYS: Schema = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 
 
-def completed(found: Schema) -> Schema:
+def completed(found: Schema, *, feedback: bool = False, keys: bool = False) -> Schema:
     """Add the routes that FastAPI does not describe to what it does.
 
     Args:
         found: As FastAPI makes it.
+        feedback: Whether feedback is taken.
+        keys: Whether an API key is wanted.
     """
-    paths: Schema = found.setdefault("paths", {})
+    parts: Schema = found.setdefault("components", {})
+    parts.setdefault("schemas", {}).update(_schemas() | (_feedback() if feedback else {}))
+    if keys:
+        parts["securitySchemes"] = _KEYS
+        found["security"] = [{each: []} for each in _KEYS]
+    _add_routes(found.setdefault("paths", {}))
+    if feedback:
+        _add_feedback(found["paths"])
+    return found
+
+
+def _add_routes(paths: Schema) -> None:
     for path, (summary, put_in, got_out) in _POSTS.items():
-        content = {"application/json": {"schema": _named(put_in)}}
-        body = {"required": path != "/admin/reload", "content": content}
-        paths.setdefault(path, {})["post"] = _operation(path, summary, got_out, _REFUSALS) | {"requestBody": body}
+        body = _body(put_in, required=path != "/admin/reload")
+        paths.setdefault(path, {})["post"] = _operation(path, summary, got_out, _REFUSALS) | body
     for path, (summary, got_out) in _GETS.items():
         paths.setdefault(path, {})["get"] = _operation(path, summary, got_out, _OF_GETS)
     for path, (summary, kind) in FIGURES.items():
         operation = _operation(path, summary, "Figures", _OF_GETS)
         operation["responses"]["200"]["content"] = {kind: {"schema": {} if kind == "text/plain" else _named("Figures")}}
         paths.setdefault(path, {})["get"] = operation
-    found.setdefault("components", {}).setdefault("schemas", {}).update(_schemas())
-    return found
 
 
-def _operation(path: str, summary: str, answer: str, refusals: Any) -> Schema:
+def _add_feedback(paths: Schema) -> None:
+    """Describe what is there with `--feedback` alone."""
+    keep = _operation("/feedback", "Keep what somebody says of an answer", "FeedbackKept", _OF_FEEDBACK, status=201)
+    listed = _operation("/feedback", "What was kept, the oldest first; for admin keys", "FeedbackList", _OF_FEEDBACK)
+    listed["parameters"] = [
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "Entries at most."),
+        _query("after", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, "Id of the entry that they follow."),
+        _query("corrected", {**_TRUE_OR_FALSE, "default": False}, "Only those that say what is right."),
+        _query("model", _STRING, "Only those about this model."),
+    ]
+    deleted = _operation("/feedback/{id}", "Delete an entry for good", "", _OF_FEEDBACK, status=204)
+    deleted["parameters"] = [_parameter("id", "path", _STRING, "The entry's id.")]
+    paths["/feedback"] = {"post": keep | _body("FeedbackRequest"), "get": listed}
+    paths["/feedback/{id}"] = {"delete": deleted}
+
+
+def _body(schema: str, *, required: bool = True) -> Schema:
+    content = {"application/json": {"schema": _named(schema)}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def _query(name: str, schema: Schema, description: str) -> Schema:
+    return {**_parameter(name, "query", schema, description), "required": False}
+
+
+def _parameter(name: str, place: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": place, "required": True, "schema": schema, "description": description}
+
+
+def _operation(path: str, summary: str, answer: str, refusals: Iterable[int], *, status: int = 200) -> Schema:
     kind, shape = _refusal_of(path)
     refused = {kind: {"schema": _named(shape)}}
-    responses: Schema = {"200": {"description": summary, "content": {"application/json": {"schema": _named(answer)}}}}
+    content: Schema = {"content": {"application/json": {"schema": _named(answer)}}} if answer else {}
+    responses: Schema = {str(status): {"description": summary, **content}}
     responses |= {str(status): {"description": _REFUSALS[status], "content": refused} for status in refusals}
-    name: Schema = {"name": "name", "in": "path", "required": True, "schema": _STRING, "description": "A model's name."}
+    name = _parameter("name", "path", _STRING, "A model's name.")
     return {"summary": summary, "responses": responses} | ({"parameters": [name]} if "{name}" in path else {})
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -16,4 +18,7 @@ def as_bytes(value: Any) -> bytes:
     >>> as_bytes({"label": "gut", "score": 0.5})
     b'{"label":"gut","score":0.5}'
     """
-    return _ENCODER.encode(value).encode("utf-8", "replace")
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # half a character, or a whole number beyond 64 bits
+        return _ENCODER.encode(value).encode("utf-8", "replace")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.serve.asked import Function, Served
+from bertsmith.tasks.squashing import sigmoid, softmax
 
 Array = np.ndarray[Any, Any]
 
@@ -23,13 +24,8 @@ def scores_of(served: Served, function: Function) -> Array:
     if function == "none":
         return logits
     if function == "softmax":
-        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
-    if function == "sigmoid":
-        # exp of what is never above 0 does not overflow.
-        small = np.exp(-np.abs(logits))
-        return np.asarray(np.where(logits >= 0, 1, small) / (1 + small))
-    return served.probabilities
+        return softmax(logits)
+    return sigmoid(logits) if function == "sigmoid" else served.probabilities
 
 
 def ranked(row: Array, labels: tuple[str, ...], top_k: int | None) -> list[tuple[str, float]]:

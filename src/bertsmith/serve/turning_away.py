@@ -1,0 +1,96 @@
+"""Refusals for want of room, at next to no cost: in an overload most requests get one, and the others must be answered.
+
+A request that is refused by the routes has gone through all that stands before them and costs a third of what an
+answer does. Here it is known by the head of the request, and its refusal is sent as bytes that were made before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from bertsmith.serve import problems
+from bertsmith.serve.asked import Refused
+from bertsmith.serve.log import REQUESTS
+from bertsmith.serve.security import HEADERS
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+Full = Callable[[], Refused | None]
+"""Why nothing can be asked now; None where something can."""
+Counted = Callable[["Scope", int, float], None]
+"""Told of a request that is over: its scope, its status, and its seconds."""
+_KEPT_S = 0.1
+"""Seconds for which the words of a refusal are kept."""
+_REASONS = {429: b"Too Many Requests", 503: b"Service Unavailable"}
+
+
+class TurningAway:
+    """Refuses requests of texts while too much waits, before anything of them is read but the head."""
+
+    def __init__(
+        self, paths: Iterable[str], *, full: Full, counted: Counted, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """Refuse at some paths.
+
+        Args:
+            paths: Where texts are posted to the default model.
+            full: Why nothing can be asked now.
+            counted: Told of every request that is refused here.
+            clock: Gives seconds.
+        """
+        self._paths = frozenset(each.encode() for each in paths)
+        self._full = full
+        self._counted = counted
+        self._clock = clock
+        self._log = logging.getLogger(REQUESTS)
+        self._made: dict[bytes, tuple[float, bytes, bytes]] = {}
+        self._count, self._begun = itertools.count(1), b"%x" % time.time_ns()
+        self._refused, self._logged = 0, clock()
+
+    def answer(self, method: bytes, target: bytes) -> bytes | None:
+        """Give the whole answer to a request that is turned away, as HTTP/1.1 has it; None where it is not.
+
+        Args:
+            method: Its method.
+            target: Path and query, as they were sent.
+        """
+        path = target.partition(b"?")[0]
+        if method != b"POST" or path not in self._paths:
+            return None
+        begin = self._clock()
+        refused = self._full()
+        if refused is None:
+            return None
+        route = path.decode()
+        head, body = self._words(path, route, refused, begin)
+        scope: Any = {"type": "http", "method": "POST", "path": route, "bertsmith": {"route": route}}
+        self._counted(scope, refused.status, self._clock() - begin)
+        self._note(refused, begin)
+        return head + b"x-request-id: %s-%x\r\n\r\n" % (self._begun, next(self._count)) + body
+
+    def _words(self, path: bytes, route: str, refused: Refused, now: float) -> tuple[bytes, bytes]:
+        """Write the head but for the id, and the body."""
+        made, head, body = self._made.get(path, (-math.inf, b"", b""))
+        if now - made > _KEPT_S:
+            response = problems.response(refused, {"type": "http", "path": route})
+            headers = {**HEADERS, **dict(response.raw_headers)}
+            lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers.items())
+            status = b"HTTP/1.1 %d %s\r\n" % (refused.status, _REASONS.get(refused.status, b"Refused"))
+            head, body = status + lines, bytes(response.body)
+            self._made[path] = now, head, body
+        return head, body
+
+    def _note(self, refused: Refused, now: float) -> None:
+        """Write one line a second, and not one a request."""
+        self._refused += 1
+        if now < self._logged + 1:
+            return
+        fields = {"requests": self._refused, "status": refused.status, "refused": refused.title}
+        self._log.warning("turned away", extra={"fields": fields})
+        self._refused, self._logged = 0, now
