@@ -68,7 +68,7 @@ class Bench:
         options: The command line.
         folder: For jobs, notes and the servers' logs.
         texts: Asked in this order.
-        side: Our server.
+        side: Our server, in one process.
         expected: The offline answers to the texts.
     """
 
@@ -77,6 +77,15 @@ class Bench:
     texts: list[str]
     side: Side
     expected: Expected
+
+    def flagged(self, *flags: str) -> Side:
+        """Describe our server with more flags."""
+        return replace(self.side, command=(*self.side.command, *flags))
+
+    @property
+    def shared(self) -> Side:
+        """Our server with all its workers."""
+        return self.flagged("--workers", str(self.options.workers))
 
     def requests(self, side: Side | None = None) -> list[Request]:
         """Make the requests that ask a server the texts."""
@@ -128,7 +137,7 @@ def opened(bench: Bench, server: Server, rate: float, seconds: float) -> dict[st
 
 def throughput(bench: Bench, engine: Offline | None) -> list[dict[str, Any]]:
     """Measure the servers in turns, and the offline engine beside them."""
-    sides = [bench.side, *(_peers(bench.options) if "throughput" in bench.options.parts else [])]
+    sides = [bench.shared, *(_peers(bench.options) if "throughput" in bench.options.parts else [])]
     rounds: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
     rates: list[float] = []
     for number in range(bench.options.rounds):
@@ -152,10 +161,13 @@ def throughput(bench: Bench, engine: Offline | None) -> list[dict[str, Any]]:
 def overload(bench: Bench) -> list[dict[str, Any]]:
     """Measure capacity, then 80 % of it, then three times of it."""
     options = bench.options
-    with running(bench.side, bench.folder) as server:
+    with running(bench.shared, bench.folder) as server:
         full = closed(bench, server, bench.requests(), options.seconds, side=bench.side.name)
         capacity = full["requests_a_second"]
         say({"capacity": capacity, **full})
+    hasty = bench.flagged("--workers", str(options.workers), "--max-wait", str(options.max_wait))
+    with running(hasty, bench.folder) as server:
+        closed(bench, server, bench.requests(), WARM, side=bench.side.name)
         steady = opened(bench, server, STEADY * capacity, options.seconds)
         say({"load": STEADY, **steady})
         over = opened(bench, server, OVER * capacity, options.overload_seconds)
@@ -173,7 +185,7 @@ def soak(bench: Bench, engine: Offline) -> list[dict[str, Any]]:
     seconds = bench.options.soak_seconds
     texts = varied(bench.texts, [text for text, _ in rows_of("imdb", "test")], bench.options.soak_texts)
     row, bad = with_rubbish([bench.side.request(text) for text in texts], rubbish(bench.side.path), RUBBISH)
-    side = replace(bench.side, command=(*bench.side.command, "--max-body", str(MOST_BODY)))
+    side = bench.flagged("--max-body", str(MOST_BODY))
     samples: list[tuple[float, float]] = []
     with running(side, bench.folder) as server:
         client = Client(Job(server.port, row, seconds, connections=bench.options.connections), bench.folder)
@@ -210,7 +222,7 @@ def stops(bench: Bench) -> list[dict[str, Any]]:
         job = Job(server.port, requests, seconds, connections=bench.options.connections, names=names)
         return Client(job, bench.folder)
 
-    two = replace(bench.side, command=(*bench.side.command, "--workers", "2"))
+    two = bench.flagged("--workers", "2")
     found = []
     for events, side in ((sigterms, bench.side), (reloads, bench.side), (kills, two)):
         if events.__name__ not in bench.options.stops:
@@ -295,6 +307,8 @@ def main() -> None:
     parser.add_argument("--stops", nargs="+", choices=("sigterms", "reloads", "kills"),
                         default=["sigterms", "reloads", "kills"])  # fmt: skip
     parser.add_argument("--engine", choices=("torch", "onnx", "onnx-int8"), default="onnx-int8")
+    parser.add_argument("--workers", type=int, default=threads.allowed(), help="of our server, but for soak and stops")
+    parser.add_argument("--max-wait", type=float, default=0.05, help="of our server in the overload, in seconds")
     parser.add_argument("--top-k", type=int, help="labels wanted of our answers [all]")
     parser.add_argument("--batch", type=int, default=64, help="most texts of a peer's batch")
     parser.add_argument("--texts", type=int, help="the first so many texts only")

@@ -25,7 +25,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag
     ] = "auto",
     threads: Annotated[str, Parameter(help="CPU threads; auto takes what this process may use.")] = "auto",
     max_queue_tokens: Annotated[int, Parameter(help="Tokens that may wait; more is refused with 429.")] = 262_144,
-    max_wait: Annotated[float, Parameter(help="Seconds that a request may wait for its turn; else 429.")] = 1.0,
+    max_wait: Annotated[float, Parameter(help="Seconds that a request may wait for its turn; else 429.")] = 0.5,
     batch_tokens: Annotated[int | None, Parameter(help="Tokens of a batch [512 a thread].")] = None,
     max_body: Annotated[int, Parameter(help="Bytes of a request.")] = 16 << 20,
     max_texts: Annotated[int, Parameter(help="Texts of a request.")] = 10_000,

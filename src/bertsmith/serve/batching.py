@@ -61,7 +61,7 @@ class BatchSettings:
 
     max_queue_tokens: int = 262_144
     batch_tokens: int | None = None
-    max_wait_s: float | None = 1.0
+    max_wait_s: float | None = 0.5
     deadline_s: float = 30.0
     max_text_tokens: int | None = None
 
@@ -280,6 +280,8 @@ class Batcher:
     # work
 
     def _work(self) -> None:
+        # Whoever is refused is to be told at once, however much there is to compute.
+        cpu.give_way()
         while self._waited():
             self._tokenize_some()
             self._compute_some()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 LEAVING_S = 0.25
 """Seconds after SIGTERM in which requests are still taken, each answer saying that the connection ends with it."""
+_SWITCH_S = 0.0005
+"""Seconds after which a thread that works in Python lets another one do so; Python's own default is ten times that."""
 _STEP_S = 0.1
 """Seconds in which what lies in the system's queues reaches us."""
 
@@ -71,7 +75,7 @@ class Server(uvicorn.Server):  # type: ignore[misc]
 
     def run_at(self, sock: socket.socket) -> bool:
         """Serve until SIGTERM or SIGINT; False where the application did not start."""
-        with self._ending():
+        with self._ending(), _responsive():
             self.run(sockets=[sock])
         return bool(self.started)
 
@@ -87,6 +91,23 @@ class Server(uvicorn.Server):  # type: ignore[misc]
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def _responsive() -> Iterator[None]:
+    """Keep the loop from waiting: for the collector to go through all that was loaded, and for threads that compute.
+
+    Under three times the load that can be answered, both made refusals wait for 0.2 s (docs/lab-notes.md).
+    """
+    before = sys.getswitchinterval()
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+        gc.unfreeze()
 
 
 class Goodbye:

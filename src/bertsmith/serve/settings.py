@@ -52,7 +52,7 @@ class ServeSettings:
     engine: str = "auto"
     threads: int | None = None
     max_queue_tokens: int = 262_144
-    max_wait_s: float = 1.0
+    max_wait_s: float = 0.5
     batch_tokens: int | None = None
     max_body: int = 16 << 20
     max_texts: int = 10_000

@@ -19,6 +19,8 @@ from bertsmith.serve.asked import Gone, Served
 from bertsmith.tasks.protocol import Answer, Rows
 
 Array = np.ndarray[Any, Any]
+_AT_ONCE = 3
+"""Requests of a batch that are settled at a time: each is a millisecond's work for the loop, in which others wait."""
 
 
 class Span(NamedTuple):
@@ -212,12 +214,15 @@ def settle_all(settled: Sequence[tuple[Ticket, Served | Exception]]) -> None:
             loops.setdefault(ticket.loop, []).append((ticket, outcome))
     for loop, mine in loops.items():
         if not loop.is_closed():
-            loop.call_soon_threadsafe(_settle_here, mine)
+            loop.call_soon_threadsafe(_settle_here, loop, mine)
 
 
-def _settle_here(settled: Sequence[tuple[Ticket, Served | Exception]]) -> None:
-    for ticket, outcome in settled:
+def _settle_here(loop: asyncio.AbstractEventLoop, settled: Sequence[tuple[Ticket, Served | Exception]]) -> None:
+    """Settle some, and the others once the loop has seen to whoever came meanwhile."""
+    for ticket, outcome in settled[:_AT_ONCE]:
         settle(ticket, outcome)
+    if len(settled) > _AT_ONCE:
+        loop.call_soon(_settle_here, loop, settled[_AT_ONCE:])
 
 
 def _ordered(parts: Sequence[Array], counts: Array, order: Array) -> Array:
