@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,20 @@ def test_the_tokenizers_pool_is_held(monkeypatch, number, parallel):
         monkeypatch.delenv(name)
     threads.limit_libraries(number)
     assert (os.environ["RAYON_NUM_THREADS"], os.environ["TOKENIZERS_PARALLELISM"]) == (str(number), parallel)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness is a process's")
+def test_one_thread_gives_way_and_the_others_do_not():
+    """What computes is nicer afterwards; the thread that answers is not."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    found = []
+
+    def work() -> None:
+        threads.give_way(3)
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [min(19, before + 3)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -21,6 +22,7 @@ from bertsmith.serve.batching import Batcher, BatchSettings
 from bertsmith.serve.fair_queue import FairQueue
 from bertsmith.serve.limits import Limits, check
 from bertsmith.serve.model import LoadSettings, load_model
+from bertsmith.serve.tickets import Ticket, settle_all
 from tests.conftest import toy_rows
 from tests.inference.exports import bundle_with_exports
 from tests.serve.own_loop import in_own_loop
@@ -178,6 +180,61 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
             engine.gate.set()
             await asyncio.gather(first, waits)
             assert (await batcher.ask(Asked(("good " * 12,)))).answers[0].guess == "good"
+
+    run(test)
+
+
+def test_a_queue_that_is_too_long_in_seconds_refuses_once_the_speed_is_known() -> None:
+    """Twenty batches tell how fast the engine is; before, nobody is refused by it; who takes its place knows it too."""
+
+    async def test() -> None:
+        async with batching(BatchSettings(max_wait_s=1e-9)) as (batcher, engine, _):
+            first = await hold(batcher, engine)
+            second = asyncio.create_task(batcher.ask(Asked(("good",))))
+            await until(lambda: len(batcher._texts) == 1)
+            engine.gate.set()
+            await asyncio.gather(first, second)
+            for _ in range(20):
+                await batcher.ask(Asked(("good",)))
+            first = await hold(batcher, engine)
+            found = await refused(batcher.ask(Asked(("good",))))
+            assert (found.status, found.title) == (429, "queue full")
+            assert re.fullmatch(
+                r"A request would wait for \d\.\d s, and 1e-09 s is the most that it may\. Ask again in 1 s\.",
+                found.detail,
+            )
+            follower = Batcher(batcher.model, batcher.settings)
+            assert (follower._room.is_measured, follower.tokens_a_second) == (False, 0)
+            follower.follow(batcher)
+            assert (follower._room.is_measured, follower.tokens_a_second) == (True, batcher.tokens_a_second)
+            engine.gate.set()
+            await first
+
+    run(test)
+
+
+def test_many_answers_leave_the_loop_room() -> None:
+    """Answers of one batch are handed out a few at a time: what else the loop has to do comes in between."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[str] = []
+        futures = [loop.create_future() for _ in range(7)]
+        tickets = [Ticket(["x"], None, future, loop) for future in futures]
+        for future in futures:
+            future.add_done_callback(lambda _: seen.append("answer"))
+
+        def between() -> None:
+            seen.append("other")
+            if seen.count("answer") < 7:
+                loop.call_soon(between)
+
+        loop.call_soon(between)
+        settle_all([(ticket, Refused(500, "a", "b")) for ticket in tickets])
+        await asyncio.gather(*futures, return_exceptions=True)
+        assert seen.count("answer") == 7
+        begin, end = seen.index("answer"), len(seen) - seen[::-1].index("answer")
+        assert seen[begin:end].count("other") >= 2
 
     run(test)
 

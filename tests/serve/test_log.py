@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from bertsmith.serve import problems
 from bertsmith.serve.asked import Asked, Refused, Served
-from bertsmith.serve.log import REQUESTS, JsonLines, RequestLog, configuration
+from bertsmith.serve.log import REQUESTS, JsonLines, RequestLog, configuration, request_id
 from tests.serve.asgi_call import Reply, call, well
 
 SECRET = "my card number is 4929"
@@ -163,3 +166,13 @@ def test_the_configuration_is_one_that_logging_takes(log_texts):
             logger = logging.getLogger(name)
             logger.handlers, logger.propagate = handlers, propagate
             logger.setLevel(level)
+
+
+def test_every_request_without_an_id_gets_one_of_its_own():
+    """Ids are 32 digits, none twice, and another process has others: what it draws is not what this one drew."""
+    ids = [request_id({"headers": []}) for _ in range(1000)]
+    assert len({*ids}) == 1000
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
+    script = "from bertsmith.serve.log import request_id; print(request_id({'headers': []}))"
+    other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert other[:22] != ids[0][:22]

@@ -60,7 +60,7 @@ def create_app(settings: ServeSettings, models: Models, *, watcher: metrics.Metr
     _install(app, settings, models)
     # A page of another site is told by headers that it may read an answer; those of whom is turned away have none.
     if not settings.cors:
-        app.state.turning_away = TurningAway(OF_DEFAULT, full=routes.full, counted=app.state.metrics.requested)
+        app.state.turning_away = TurningAway(OF_DEFAULT, full=routes.full, counted=app.state.metrics.turned_away)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(RequestValidationError, _wrong)

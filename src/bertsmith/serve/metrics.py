@@ -86,6 +86,11 @@ class Metrics:
         self._of("requests", route, method if method in _METHODS else "OTHER", str(status)).inc()
         self._of("request", route).observe(seconds)
 
+    def turned_away(self, route: str, status: int, requests: int) -> None:
+        """Count requests that were refused by their heads, in no time."""
+        self._of("requests", route, "POST", str(status)).inc(requests)
+        observe(self._of("request", route), [0.0] * requests)
+
     def answered(self, served: Served, *, labels: Sequence[str], seconds: float) -> None:
         """Count a request's answers.
 
