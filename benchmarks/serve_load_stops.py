@@ -25,7 +25,7 @@ _BEFORE, _AFTER = 1.0, 2.0
 """Seconds of load before an event, and after it."""
 _AT_ONCE = 1.0
 """Seconds after a kill within which those who lose a connection know it."""
-_UP = '"event": "Application startup complete."'
+_UP = '"event":"Application startup complete."'
 
 
 def sigterms(

@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertsmith.serve.asked import Asked, Refused
-from bertsmith.serve.batching import Batcher, BatchSettings
+from bertsmith.serve.batching import Batcher
 from bertsmith.serve.fair_queue import FairQueue
 from bertsmith.serve.limits import Limits, check
 from bertsmith.serve.model import LoadSettings, load_model
+from bertsmith.serve.room import BatchSettings
 from bertsmith.serve.tickets import Ticket, settle_all
 from tests.conftest import toy_rows
 from tests.inference.exports import bundle_with_exports

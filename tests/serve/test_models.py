@@ -10,9 +10,9 @@ import pytest
 
 from bertsmith.errors import BundleError, UsageError
 from bertsmith.serve.asked import Asked, Refused
-from bertsmith.serve.batching import BatchSettings
 from bertsmith.serve.model import Model, name_of
 from bertsmith.serve.models import Models
+from bertsmith.serve.room import BatchSettings
 from tests.serve.own_loop import in_own_loop
 from tests.serve.slow_engine import WAIT_S, slow_model
 

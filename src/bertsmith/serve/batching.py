@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -29,7 +29,7 @@ from bertsmith.serve.explained import Array, explain_all
 from bertsmith.serve.fair_queue import FairQueue
 from bertsmith.serve.limits import WRONG, check_shape, readable
 from bertsmith.serve.model import Model
-from bertsmith.serve.room import Room
+from bertsmith.serve.room import BatchSettings, Room
 from bertsmith.serve.tickets import Batch, Block, Done, Piece, Span, Ticket, settle_all
 
 _Part = TypeVar("_Part", Span, Piece)
@@ -43,27 +43,6 @@ _CHARACTERS = 16_384
 _POLL_S = 0.01
 _SWEEP_S = 0.05
 """Seconds between two looks through a full queue for clients that left."""
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """How requests wait and are put together.
-
-    Attributes:
-        max_queue_tokens: Tokens that may wait or be computed; what would make them more is refused (429).
-        batch_tokens: Tokens of a batch; None takes 512 for each thread that computes it.
-        max_wait_s: Seconds that a new request may have to wait for its first turn; where the queue is longer it is
-            refused (429). None leaves it to `max_queue_tokens`.
-        deadline_s: Seconds after which a request that has no answer is given up (504).
-        max_text_tokens: Tokens of a text, whole; a longer one is refused (413). None leaves it to the model, which cuts
-            texts as in training.
-    """
-
-    max_queue_tokens: int = 262_144
-    batch_tokens: int | None = None
-    max_wait_s: float | None = 0.5
-    deadline_s: float = 30.0
-    max_text_tokens: int | None = None
 
 
 class Batcher:
@@ -226,22 +205,11 @@ class Batcher:
         return None if info.long == "windows" or self.model.predictor.task.unit != "row" else info.max_length
 
     def _check_room(self, tokens: int) -> None:
-        room, most = self._room, self.settings.max_queue_tokens
         if not self._accepting:
             raise refusals.shutting_down()
-        if tokens > most:
-            raise refusals.too_many(tokens, most)
-        wait, longest = room.seconds(room.ahead), self.settings.max_wait_s
-        if room.tokens + tokens > most:
+        if self._room.tokens + tokens > self.settings.max_queue_tokens:
             self._sweep()
-        if room.tokens + tokens > most:
-            raise refusals.full(
-                f"{room.tokens:,} tokens wait, and {most:,} is the most that may", room.seconds(room.tokens)
-            )
-        if longest is not None and room.is_measured and wait > longest:
-            raise refusals.full(
-                f"A request would wait for {wait:.1f} s, and {longest:g} s is the most that it may", wait
-            )
+        self._room.check(tokens, self.settings)
 
     def _sweep(self) -> None:
         """Let those go whose clients left, under the lock."""

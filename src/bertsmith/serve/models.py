@@ -13,8 +13,9 @@ import numpy as np
 
 from bertsmith.errors import BertsmithError, UsageError
 from bertsmith.serve.asked import Asked, Gone, Refused, Served, Watcher
-from bertsmith.serve.batching import Batcher, BatchSettings
+from bertsmith.serve.batching import Batcher
 from bertsmith.serve.model import LoadSettings, Model, load_model
+from bertsmith.serve.room import BatchSettings
 
 Load = Callable[[Path], Model]
 Reload = Callable[[str], Awaitable[None]]

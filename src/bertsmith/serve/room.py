@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from bertsmith.serve import refusals
 from bertsmith.serve.tickets import Done, Ticket
 
 _SPECIAL = 2
 """Tokens that a text has besides those of its characters."""
 _COLD = 20
 """Batches that are not enough to refuse anybody by."""
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How requests wait and are put together.
+
+    Attributes:
+        max_queue_tokens: Tokens that may wait or be computed; what would make them more is refused (429).
+        batch_tokens: Tokens of a batch; None takes 512 for each thread that computes it.
+        max_wait_s: Seconds that a new request may have to wait for its first turn; where the queue is longer it is
+            refused (429). None leaves it to `max_queue_tokens`.
+        deadline_s: Seconds after which a request that has no answer is given up (504).
+        max_text_tokens: Tokens of a text, whole; a longer one is refused (413). None leaves it to the model, which cuts
+            texts as in training.
+    """
+
+    max_queue_tokens: int = 262_144
+    batch_tokens: int | None = None
+    max_wait_s: float | None = 0.5
+    deadline_s: float = 30.0
+    max_text_tokens: int | None = None
 
 
 class Room:
@@ -58,6 +81,25 @@ class Room:
         characters = sum(map(len, texts)) + sum(map(len, pairs or ()))
         guessed = int(characters * self._tokens_a_character) + _SPECIAL * len(texts)
         return max(1, guessed if most is None else min(guessed, most * len(texts)))
+
+    def check(self, tokens: int, settings: BatchSettings) -> None:
+        """Refuse a request of so many tokens where there is no room for it.
+
+        Raises:
+            Refused: 413 where it is too large at any time, 429 where it is now.
+        """
+        most, longest = settings.max_queue_tokens, settings.max_wait_s
+        if tokens > most:
+            raise refusals.too_many(tokens, most)
+        if self.tokens + tokens > most:
+            raise refusals.full(
+                f"{self.tokens:,} tokens wait, and {most:,} is the most that may", self.seconds(self.tokens)
+            )
+        wait = self.seconds(self.ahead)
+        if longest is not None and self.is_measured and wait > longest:
+            raise refusals.full(
+                f"A request would wait for {wait:.1f} s, and {longest:g} s is the most that it may", wait
+            )
 
     def enter(self, ticket: Ticket, expected: int) -> None:
         """Take a request in that is thought to have so many tokens."""

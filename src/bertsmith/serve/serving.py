@@ -59,10 +59,10 @@ def load_models(settings: ServeSettings, watcher: Metrics) -> Models:
     Raises:
         BertsmithError: A run is incomplete or was changed, or what its engine needs is not installed.
     """
-    from bertsmith.serve.batching import BatchSettings
     from bertsmith.serve.lifecycle import threads_each
     from bertsmith.serve.model import LoadSettings
     from bertsmith.serve.models import Models
+    from bertsmith.serve.room import BatchSettings
 
     number = threads_each(settings.workers, settings.threads)
     threads.limit_libraries(number)
