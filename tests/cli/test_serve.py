@@ -9,8 +9,8 @@ import pytest
 
 from bertsmith.cli.serve import serve
 from bertsmith.errors import UsageError
-from bertsmith.serve.serving import listening
 from bertsmith.serve.settings import ServeSettings
+from bertsmith.serve.sockets import listening
 
 
 def test_a_port_that_is_taken_is_said_at_once():

@@ -77,7 +77,8 @@ def _run(settings: ServeSettings) -> int:
     for package in ("fastapi", "uvicorn"):
         require(package, what="serving", extra="serve")
     from bertsmith.serve.keys import check_open
-    from bertsmith.serve.serving import listening, serve_forever
+    from bertsmith.serve.serving import serve_forever
+    from bertsmith.serve.sockets import listening
 
     check_open(settings)
     for run in settings.runs:

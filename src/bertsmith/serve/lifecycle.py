@@ -1,7 +1,7 @@
 """Several processes that answer at one address: started, watched, started again, and stopped together.
 
-They listen at one socket, which the first process opened, so the system hands a connection to whichever is free. One
-that crashes takes its own connections with it (its clients see them closed); the others go on, and it is replaced.
+They listen at one port, and the system spreads connections over them. One that crashes takes its own connections with
+it (its clients see them closed); the others go on, and it is replaced.
 """
 
 from __future__ import annotations

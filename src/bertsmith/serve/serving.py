@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging.config
-import os
 import shutil
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bertsmith import threads
-from bertsmith.errors import BertsmithError, UsageError
+from bertsmith.errors import BertsmithError
 from bertsmith.serve import log
 from bertsmith.serve.metrics import Metrics, forget_worker, share_metrics
 from bertsmith.serve.settings import ServeSettings
@@ -30,27 +28,6 @@ if TYPE_CHECKING:
 Told = Callable[[ServeSettings, socket.socket, list[str]], None]
 _LAST_S = 5.0
 """Seconds that a worker has beyond those that its requests have."""
-
-
-@contextlib.contextmanager
-def listening(settings: ServeSettings) -> Iterator[socket.socket]:
-    """Take the port before any model is loaded, so that it is said at once where it is taken.
-
-    Raises:
-        UsageError: The address is not this machine's, or the port is taken.
-    """
-    from bertsmith.serve.lifecycle import WAITING
-
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        sock = socket.create_server((settings.host.strip("[]"), settings.port), family=family, backlog=WAITING)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen at {settings.host}, port {settings.port}: {os.strerror(error.errno or 0)}.",
-            tip="Take another with --port; --port 0 takes a free one.",
-        ) from error
-    with sock:
-        yield sock
 
 
 def load_models(settings: ServeSettings, watcher: Metrics) -> Models:
@@ -97,7 +74,7 @@ def make_server(settings: ServeSettings, models: Models, watcher: Metrics, *, me
         server_header=False,
         # A client that a proxy speaks for is not taken at its word.
         proxy_headers=False,
-        # So many asyncio accepts at once: a worker that took all that wait would leave none to the others.
+        # So many are accepted at once: of a socket that workers share, one that took all would leave none to others.
         backlog=WAITING if settings.workers == 1 else 1,
         timeout_graceful_shutdown=max(1, round(settings.grace_s)),
         lifespan="on",
@@ -110,7 +87,7 @@ def serve_forever(settings: ServeSettings, sock: socket.socket, *, told: Told) -
 
     Args:
         settings: How.
-        sock: Where; it listens already.
+        sock: Where; it listens, or holds the port for several workers.
         told: Called with the models' names once they are loaded.
 
     Returns:
@@ -146,6 +123,7 @@ def _serve_by_many(settings: ServeSettings, sock: socket.socket, told: Told) -> 
 
 def _work(line: Connection, number: int, settings: ServeSettings, sock: socket.socket) -> None:
     """Serve in one process of several."""
+    from bertsmith.serve.sockets import of_worker
     from bertsmith.serve.together import Failed, Member
 
     # A terminal sends these to all processes; what they mean is the supervisor's to say.
@@ -160,7 +138,8 @@ def _work(line: Connection, number: int, settings: ServeSettings, sock: socket.s
     except BertsmithError as error:
         line.send(Failed(error))
         return
-    server.run_at(sock)
+    with of_worker(sock) as own:
+        server.run_at(own)
 
 
 def _ignore(*names: str) -> None:
