@@ -7,8 +7,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -65,30 +66,42 @@ def until(what: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@contextmanager
+def running(supervisor: Supervisor) -> Iterator[Future[int]]:
+    """Run it in a thread; whatever goes wrong in a test, it ends."""
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(supervisor.run)
+        try:
+            yield ended
+        finally:
+            supervisor.stop()
+
+
 def test_a_worker_that_is_killed_is_replaced_and_all_end_when_told() -> None:
     """The address answers again, from another process; SIGTERM ends everything with 0."""
-    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
         crashed: list[int] = []
         begun = threading.Event()
         hooks = Hooks(begun=begun.set, ended=crashed.append)
         supervisor = Supervisor(tell_pid, (listening,), workers=1, grace_s=WAIT_S, hooks=hooks)
-        ended = pool.submit(supervisor.run)
         address = listening.getsockname()
 
         def ask() -> int:
             with socket.create_connection(address, timeout=WAIT_S) as client:
                 return int(client.recv(20))
 
-        first = ask()
-        assert begun.wait(WAIT_S)
-        assert supervisor.pids == [first]
-        os.kill(first, signal.SIGKILL)
-        second = ask()
-        assert second != first
-        assert crashed == [first]
-        until(lambda: supervisor.pids == [second])
-        supervisor.stop()
-        assert ended.result(WAIT_S) == 0
+        with running(supervisor) as ended:
+            first = ask()
+            assert begun.wait(WAIT_S)
+            assert supervisor.pids == [first]
+            os.kill(first, signal.SIGKILL)
+            # Until it is gone, a connection may be handed to it.
+            until(lambda: crashed == [first])
+            second = ask()
+            assert second != first
+            until(lambda: supervisor.pids == [second])
+            supervisor.stop()
+            assert ended.result(WAIT_S) == 0
         assert supervisor.pids == []
         with pytest.raises(ConnectionRefusedError):
             ask()
@@ -121,8 +134,7 @@ def test_a_worker_that_cannot_begin_again_does_not_end_the_others(
     supervisor = Supervisor(
         crash_but_first, (tmp_path,), workers=2, grace_s=WAIT_S, hooks=Hooks(begun.set, crashed.append)
     )
-    with ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(supervisor.run)
+    with running(supervisor) as ended:
         assert begun.wait(WAIT_S)
         os.kill(int((tmp_path / "1").read_text()), signal.SIGKILL)
         until(lambda: len(crashed) >= 3)
@@ -135,8 +147,7 @@ def test_a_worker_that_does_not_end_is_killed() -> None:
     """After the grace it is gone, and the code says that it was not well."""
     begun = threading.Event()
     supervisor = Supervisor(sleep_on, (), workers=1, grace_s=0.1, hooks=Hooks(begun=begun.set))
-    with ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(supervisor.run)
+    with running(supervisor) as ended:
         assert begun.wait(WAIT_S)
         supervisor.stop()
         assert ended.result(WAIT_S) == 1
