@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bertsmith"
 FLOORS = (
-    ("errors", "clock", "atomic", "kept_memory", "listener", "machine", "quiet", "ranks", "threads"),
+    ("errors", "clock", "atomic", "kept_memory", "listener", "machine", "quiet", "ranks", "signals", "threads"),
     ("findings", "examples", "recipe", "encoded", "words"),
     ("encoders", "flops", "run_folder", "bundle"),
     ("tasks",),

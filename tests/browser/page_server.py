@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from bertsmith.serve import problems
 from bertsmith.serve.asked import Refused
 from bertsmith.serve.page_routes import PageFacts, PageModel, page_router
+from tests.live_server import served
 
 LABELS = ("refund", "delivery", "account", "praise", "complaint", "other")
 CARD = """---
@@ -161,26 +159,6 @@ def application(server: PageServer) -> FastAPI:
         return server.stats
 
     return app
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Serve on a free port of this machine, in a thread; give the address, and what stops it before the end."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-
-    def stop() -> None:
-        server.should_exit = True
-        thread.join(10)
-
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", stop
-    finally:
-        stop()
 
 
 @contextmanager

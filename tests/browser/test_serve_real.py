@@ -21,8 +21,8 @@ from bertsmith.serve.serving import load_models
 from bertsmith.serve.settings import ServeSettings
 from tests.browser.asking import AskingPage
 from tests.browser.opened import windows
-from tests.browser.page_server import served
 from tests.cli.finished import finished_run
+from tests.live_server import served
 
 
 @dataclass

@@ -8,8 +8,6 @@ import http.client
 import json
 import socket
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from bertsmith.errors import UsageError
 from bertsmith.serve.app import create_app
 from bertsmith.serve.asked import Refused
 from bertsmith.serve.settings import ServeSettings
+from tests.live_server import served
 from tests.serve.own_loop import in_own_loop
 from tests.serve.standing import LABELS, LOGITS, StandIn, softmax
 
@@ -43,20 +42,8 @@ def toy():
 @pytest.fixture(scope="module")
 def live():
     """The address of a server that listens on a free port."""
-    import uvicorn
-
-    app = create_app(ServeSettings(runs=(Path("toy"),)), StandIn())
-    sock = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
-    yield f"127.0.0.1:{sock.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
-    sock.close()
+    with served(create_app(ServeSettings(runs=(Path("toy"),)), StandIn()), lifespan="on") as (url, _):
+        yield url.removeprefix("http://")
 
 
 @pytest.mark.parametrize("path", ["/", "/predict", "/models/toy/predict"])

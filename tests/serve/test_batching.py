@@ -205,9 +205,9 @@ def test_a_queue_that_is_too_long_in_seconds_refuses_once_the_speed_is_known() -
                 found.detail,
             )
             follower = Batcher(batcher.model, batcher.settings)
-            assert (follower._room.is_measured, follower.tokens_a_second) == (False, 0)
+            assert (follower._room.is_measured, follower._room.rate) == (False, 0)
             follower.follow(batcher)
-            assert (follower._room.is_measured, follower.tokens_a_second) == (True, batcher.tokens_a_second)
+            assert (follower._room.is_measured, follower._room.rate) == (True, batcher._room.rate)
             engine.gate.set()
             await first
 

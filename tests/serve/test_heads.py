@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 
 import pytest
 
 pytest.importorskip("httptools")
 
-import uvicorn
 
 from bertsmith.serve.heads import Bounded
+from tests.live_server import served
 from tests.serve.asgi_call import well
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -28,17 +27,8 @@ class Hasty(Bounded):
 @pytest.fixture(scope="module")
 def port():
     """The port of a server that says 'well' to everyone."""
-    sock = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(well, http=Hasty, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
-    yield sock.getsockname()[1]
-    server.should_exit = True
-    thread.join(30)
-    sock.close()
+    with served(well, http=Hasty, lifespan="off") as (url, _):
+        yield int(url.rpartition(":")[2])
 
 
 def told(one: socket.socket) -> bytes:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from bertsmith.serve.model import LoadSettings
 from bertsmith.serve.models import Models
 from bertsmith.serve.settings import ServeSettings
 from tests.inference.exports import bundle_with_exports
+from tests.live_server import served
 
 
 @dataclass(frozen=True)
@@ -266,21 +264,10 @@ def test_nothing_to_read_is_answered(client, name):
 @pytest.fixture(scope="module")
 def live(bundles):
     """The address of a server of the same models that listens on a free port."""
-    import uvicorn
-
     models = Models.load([bundles[name] for name in ("tags", "questions")], LoadSettings("torch", 1))
     app = create_app(ServeSettings(runs=tuple(bundles.values()), engine="torch", page=False), models)
-    sock = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
-    sock.close()
+    with served(app, lifespan="on") as (url, _):
+        yield url
 
 
 def test_hugging_face_hub_reads_tags_and_answers(live, known, monkeypatch):

@@ -6,7 +6,6 @@ import http.client
 import json
 import logging
 import socket
-import threading
 import time
 from collections import Counter
 
@@ -14,12 +13,12 @@ import pytest
 
 pytest.importorskip("httptools")
 
-import uvicorn
 
 from bertsmith.serve.asked import Refused
 from bertsmith.serve.heads import speaking
 from bertsmith.serve.security import HEADERS
 from bertsmith.serve.turning_away import TurningAway
+from tests.live_server import served
 
 FULL = Refused(429, "queue full", "50 % of 9 tokens wait.", retry_after=1.2)
 BODY = b'{"inputs": "a text"}'
@@ -47,25 +46,16 @@ async def echo(scope, receive, send) -> None:
 
 
 @pytest.fixture(scope="module")
-def served():
+def behind():
     """A door, and the port of a server behind it."""
-    door, sock = Door(), socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(echo, http=speaking(door.away), log_level="critical", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
-    yield door, sock.getsockname()[1]
-    server.should_exit = True
-    thread.join(30)
-    sock.close()
+    door = Door()
+    with served(echo, http=speaking(door.away), lifespan="off") as (url, _):
+        yield door, int(url.rpartition(":")[2])
 
 
-def test_a_refusal_is_whole_and_the_connection_goes_on(served):
+def test_a_refusal_is_whole_and_the_connection_goes_on(behind):
     """It has its status, its reason, when to come again, an id and the headers of every answer; then there is room."""
-    door, port = served
+    door, port = behind
     one = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     ids = set()
     for is_full in (True, True, False, True):
@@ -89,9 +79,9 @@ def test_a_refusal_is_whole_and_the_connection_goes_on(served):
     one.close()
 
 
-def test_other_routes_and_methods_are_let_through(served):
+def test_other_routes_and_methods_are_let_through(behind):
     """Only texts are turned away: figures and health are read in an overload too."""
-    door, port = served
+    door, port = behind
     door.is_full = True
     for method, path in (("GET", "/predict"), ("POST", "/predictor"), ("POST", "/other"), ("GET", "/health/live")):
         one = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -100,9 +90,9 @@ def test_other_routes_and_methods_are_let_through(served):
         one.close()
 
 
-def test_requests_that_come_at_once_are_answered_one_by_one(served):
+def test_requests_that_come_at_once_are_answered_one_by_one(behind):
     """Three in one packet have three answers, in their order, and nobody's body is taken for a request."""
-    door, port = served
+    door, port = behind
     door.is_full = True
     with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
         one.sendall(POST * 3 + b"GET /other HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -118,9 +108,9 @@ def test_requests_that_come_at_once_are_answered_one_by_one(served):
     [POST.replace(b"HTTP/1.1", b"HTTP/1.0"), POST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)],
     ids=["HTTP/1.0", "the last request"],
 )
-def test_what_is_not_simple_is_left_to_the_application(served, sent):
+def test_what_is_not_simple_is_left_to_the_application(behind, sent):
     """A connection that ends with its answer is ended by those who know how."""
-    door, port = served
+    door, port = behind
     door.is_full = True
     with socket.create_connection(("127.0.0.1", port), timeout=20) as one:
         one.sendall(sent)

@@ -70,18 +70,12 @@ class Batcher:
         self._room = Room(self._batch_tokens)
         self._asking = 0
         self._accepting, self._stopping = True, False
-        self._threads: list[threading.Thread] = []
         self._explaining = ThreadPoolExecutor(2, thread_name_prefix="explain")
 
     @property
     def queue_tokens(self) -> int:
         """Tokens that wait or are computed."""
         return self._room.tokens
-
-    @property
-    def tokens_a_second(self) -> float:
-        """How fast the engine was of late; 0 before its first batch."""
-        return self._room.rate
 
     def follow(self, old: Batcher) -> None:
         """Expect to be as fast as one whose place this takes, until it is known better."""
@@ -95,9 +89,7 @@ class Batcher:
     def start(self) -> Batcher:
         """Start the threads; once."""
         for _ in range(self._calls):
-            thread = threading.Thread(target=self._work, name=f"engine {self.model.name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            threading.Thread(target=self._work, name=f"engine {self.model.name}", daemon=True).start()
         return self
 
     async def ask(self, asked: Asked, *, deadline: float | None = None, gone: Gone | None = None) -> Served:

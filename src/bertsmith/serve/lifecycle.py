@@ -11,10 +11,8 @@ import logging
 import multiprocessing
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -22,6 +20,7 @@ from typing import Any
 
 from bertsmith import threads as cpu
 from bertsmith.serve.together import Agreement, Failed, Ready, Vote, Wish
+from bertsmith.signals import handling
 
 Work = Callable[..., None]
 WAITING = 2048
@@ -102,7 +101,8 @@ class Supervisor:
         Raises:
             BertsmithError: What a worker said that cannot begin.
         """
-        with self._listening():
+        wanted = [signal.SIGTERM, signal.SIGINT, *([] if _HANG_UP is None else [signal.Signals(_HANG_UP)])]
+        with handling(wanted, lambda number, _: self._tell(number)):
             try:
                 for number in range(self._count):
                     self._start(number)
@@ -235,20 +235,6 @@ class Supervisor:
             worker.process.join()
             worker.line.close()
         return clean
-
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Take signals as long as the context lasts, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        wanted = [signal.SIGTERM, signal.SIGINT, *([] if _HANG_UP is None else [signal.Signals(_HANG_UP)])]
-        before = {each: signal.signal(each, lambda number, _: self._tell(number)) for each in wanted}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
 
 def threads_each(workers: int, threads: int | None = None) -> int:

@@ -29,8 +29,6 @@ _A_LABEL = 64
 _READS_FIRST = ("hf_hub/", "huggingface")
 """Clients of Hugging Face's API, by their User-Agent: of the answer to one text they take the first entry, and expect
 all labels in it, as that API answers; TEI's clients, and everyone else, expect the list of labels itself."""
-
-
 OF_DEFAULT = ("/", "/predict", "/classify")
 """Paths at which texts are posted to the default model."""
 

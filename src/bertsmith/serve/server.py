@@ -8,13 +8,13 @@ import gc
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from bertsmith.serve.lifecycle import WAITING
+from bertsmith.signals import handling
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -75,22 +75,10 @@ class Server(uvicorn.Server):  # type: ignore[misc]
 
     def run_at(self, sock: socket.socket) -> bool:
         """Serve until SIGTERM or SIGINT; False where the application did not start."""
-        with self._ending(), _responsive():
+        # uvicorn sends itself the signal again, once it is done with what it took; here that does nothing more.
+        with handling((signal.SIGTERM, signal.SIGINT), self.handle_exit), _responsive():
             self.run(sockets=[sock])
         return bool(self.started)
-
-    @contextlib.contextmanager
-    def _ending(self) -> Iterator[None]:
-        """End with what `run_at` returns: uvicorn sends itself the signal again, once it is done with what it took."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
 
 @contextlib.contextmanager

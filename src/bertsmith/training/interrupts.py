@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 from types import FrameType
+
+from bertsmith.signals import handling
 
 
 class Interrupts:
@@ -35,12 +36,5 @@ class Interrupts:
 def listening() -> Iterator[Interrupts]:
     """Listen to Ctrl-C and SIGTERM inside the block; outside of the main thread nobody can, and nothing is heard."""
     interrupts = Interrupts()
-    if threading.current_thread() is not threading.main_thread():
+    with handling((signal.SIGINT, signal.SIGTERM), interrupts.hear):
         yield interrupts
-        return
-    before = {each: signal.signal(each, interrupts.hear) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupts
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
